@@ -1,0 +1,90 @@
+"""Chainette: a batch pipeline engine for LLM work, filesystem first. Names are loaded when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainette.chain import Branch, Chain, Context, Step, apply, context
+    from chainette.engine.broker import EngineBroker
+    from chainette.errors import (
+        ChainError,
+        ChainetteError,
+        EngineDiedError,
+        EngineError,
+        EngineStartError,
+        InputError,
+        PlanError,
+        Problem,
+        RunFolderError,
+        RunStoppedError,
+    )
+    from chainette.rows import Failure
+    from chainette.run import RunResult
+    from chainette.specs import EngineSpec, SamplingParams, register_engine
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Branch": "chainette.chain",
+    "Chain": "chainette.chain",
+    "Context": "chainette.chain",
+    "Step": "chainette.chain",
+    "apply": "chainette.chain",
+    "context": "chainette.chain",
+    "EngineBroker": "chainette.engine.broker",
+    "ChainError": "chainette.errors",
+    "ChainetteError": "chainette.errors",
+    "EngineDiedError": "chainette.errors",
+    "EngineError": "chainette.errors",
+    "EngineStartError": "chainette.errors",
+    "InputError": "chainette.errors",
+    "PlanError": "chainette.errors",
+    "Problem": "chainette.errors",
+    "RunFolderError": "chainette.errors",
+    "RunStoppedError": "chainette.errors",
+    "Failure": "chainette.rows",
+    "RunResult": "chainette.run",
+    "EngineSpec": "chainette.specs",
+    "SamplingParams": "chainette.specs",
+    "register_engine": "chainette.specs",
+}
+
+__all__ = [
+    "Branch",
+    "Chain",
+    "ChainError",
+    "ChainetteError",
+    "Context",
+    "EngineBroker",
+    "EngineDiedError",
+    "EngineError",
+    "EngineSpec",
+    "EngineStartError",
+    "Failure",
+    "InputError",
+    "PlanError",
+    "Problem",
+    "RunFolderError",
+    "RunResult",
+    "RunStoppedError",
+    "SamplingParams",
+    "Step",
+    "__version__",
+    "apply",
+    "context",
+    "register_engine",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'chainette' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

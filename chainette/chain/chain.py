@@ -1,0 +1,77 @@
+"""`Chain`: what runs after what. Pure data, but for the methods that hand it to `chainette.run`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from chainette.chain.apply import Apply
+from chainette.chain.branch import Branch
+from chainette.chain.step import Step
+from chainette.errors import ChainError, Problem
+
+if TYPE_CHECKING:
+    from chainette.run import RunResult
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Steps, applies, chains and groups of branches, in order."""
+
+    name: str
+    steps: Sequence[Any]
+    input_model: Any = None
+    """The type of a row as it comes in. None: what the first node takes."""
+    chunk_size: int | None = None
+    """Rows that are read, given to list functions and committed together. None: 512."""
+    deadline_s: float | None = None
+    """For one row, from its first call to its last."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ChainError(Problem("chain", "needs a `name` that is not blank"))
+        if isinstance(self.steps, (str, Step, Apply, Branch, Chain)) or not isinstance(self.steps, Sequence):
+            raise ChainError(Problem(f'chain "{self.name}"', "steps must be a list", "steps=[step]"))
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ChainError(Problem(f'chain "{self.name}"', f"chunk_size must be at least 1, not {self.chunk_size}"))
+        if self.deadline_s is not None and self.deadline_s <= 0:
+            raise ChainError(Problem(f'chain "{self.name}"', f"deadline_s must be positive, not {self.deadline_s}"))
+        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    def run(self, inputs: Any, output_dir: Any = None, **options: Any) -> RunResult:
+        """Runs the whole of `inputs`; blocks until the last row is on disk.
+
+        `inputs` is an iterable of models or dicts, or anything `chainette run -i` takes. `options` are the fields of
+        `chainette.run.RunOptions`.
+
+        Raises:
+            ChainError: the chain, an engine name or an option is wrong; no engine was started.
+            InputError: a row does not fit; names its place and field.
+            RunStoppedError: the run could not go on; what was finished is in the folder.
+        """
+        from chainette.run import run_chain
+
+        return run_chain(self, inputs, output_dir=output_dir, **options)
+
+    async def arun(self, inputs: Any, output_dir: Any = None, **options: Any) -> RunResult:
+        """`run` for code that has an event loop."""
+        from chainette.run import arun_chain
+
+        return await arun_chain(self, inputs, output_dir=output_dir, **options)
+
+    def stream(self, inputs: Any, output_dir: Any = None, **options: Any) -> AsyncIterator[Any]:
+        """The last node's models as they come, in input order, or as they finish with `as_completed=True`.
+
+        With `with_ids=True` pairs of (row id, model). Failed rows are left out; they are in the folder. Leaving the
+        loop cancels the calls in flight and leaves valid files.
+        """
+        from chainette.run import stream_chain
+
+        return stream_chain(self, inputs, output_dir=output_dir, **options)
+
+    def __repr__(self) -> str:
+        return f"Chain({self.name!r}, {len(self.steps)} steps)"

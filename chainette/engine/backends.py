@@ -1,0 +1,61 @@
+"""What differs from one backend to the next, and the way from a spec to its backend. Starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from chainette.specs import Capabilities, EngineSpec, SamplingParams
+
+ALL_SAMPLING = frozenset(SamplingParams.model_fields)
+
+ENDPOINT_WINDOW = 64
+"""Calls in flight at an endpoint that does not say what it can take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start an engine's process. It reads `settings` as one line of JSON from its standard input, ends when
+    that is closed, and says `listening on URL` on its standard output."""
+
+    command: tuple[str, ...]
+    settings: dict[str, Any] = field(repr=False)
+    """May hold the key, which is why it does not go by the command line."""
+    api_key: str = field(repr=False)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+class Backend(Protocol):
+    """A module of this room that knows one backend."""
+
+    def capabilities(self, spec: EngineSpec) -> Capabilities: ...
+
+    def window(self, spec: EngineSpec) -> int:
+        """Calls that may be in flight at once."""
+        ...
+
+    def base_url(self, spec: EngineSpec) -> str | None:
+        """Where the endpoint is; None when it is ours to start."""
+        ...
+
+    def body(self, spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingParams) -> dict[str, Any]:
+        """The fields of a request that are the same for all rows of a step, `messages` left out."""
+        ...
+
+    def launch(self, spec: EngineSpec) -> Launch:
+        """Asked only where `base_url` is None.
+
+        Raises:
+            EngineStartError: a file or a library is missing, with what to do about it.
+        """
+        ...
+
+
+def backend_of(spec: EngineSpec) -> Backend:
+    return cast("Backend", import_module(f"chainette.engine.{spec.backend}"))
+
+
+def capabilities(spec: EngineSpec) -> Capabilities:
+    """What the spec's backend takes and whether it can be used here. Starts and loads nothing heavy."""
+    return backend_of(spec).capabilities(spec)

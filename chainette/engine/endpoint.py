@@ -1,0 +1,305 @@
+"""The client of one OpenAI-compatible endpoint. Knows neither who started the server nor what a row is.
+
+This is the hot path: everything that is the same for all rows of a step is turned into bytes once, in `prepare`, and a
+call that goes well runs through no retry machinery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import io
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import orjson
+
+from chainette.engine import replies
+from chainette.engine.backends import backend_of
+from chainette.engine.openai import shown
+from chainette.engine.protocol import Answer, CallError, Message
+from chainette.engine.replies import Place, Unanswered
+from chainette.errors import EngineDiedError
+from chainette.specs import EngineSpec, SamplingParams
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+Prompt = str | list[Message]
+
+KEEPALIVE_S = 4.0
+"""Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection under our hands."""
+CONNECT_TIMEOUT_S = 30.0
+LARGE_BODY_BYTES = 1 << 20
+"""From here on aiohttp wants a file-like body."""
+
+
+@dataclass(slots=True)
+class PreparedCall:
+    """The constant part of a step's requests: the body is `head` + messages + `}`."""
+
+    head: bytes = field(repr=False)
+    schema: dict[str, Any] | None = field(repr=False)
+    checked: bool = True
+    """False until the engine has tried the schema once; see `EndpointEngine.before_first`."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+
+class EndpointEngine:
+    """An engine behind HTTP. One connection pool per event loop, made when first needed."""
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        window: int | None = None,
+        died: Callable[[], str | None] | None = None,
+        warn: Callable[[str], None] | None = None,
+        replica: int = 0,
+    ) -> None:
+        """`base_url`, `api_key` and `window` override the spec's, for a server of ours.
+
+        `died` says why the server's process is gone, or None while it lives. `warn` gets what a person should know.
+        """
+        backend = backend_of(spec)
+        url = base_url or backend.base_url(spec)
+        if url is None:
+            raise EngineDiedError(f'engine "{spec.name}" has no endpoint and was not started')
+        self.spec = spec
+        self._backend = backend
+        self._window = window or backend.window(spec)
+        self._key = api_key or key_of(spec)
+        self._died = died
+        self._warn = warn
+        self._replica = replica
+        self._completions = url if url.endswith("/chat/completions") else _joined(url, "/chat/completions")
+        self._place = Place(spec.name, shown(self._completions), spec.model, _key_hint(spec, self._key))
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+        self._pool: _Pool | None = None
+
+    def __repr__(self) -> str:
+        return f"<EndpointEngine {self.spec.name} at {self._place.url}>"
+
+    @property
+    def window(self) -> int:
+        return self._window
+
+    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> PreparedCall:
+        fields = self._backend.body(self.spec, schema, sampling)
+        constant = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
+        return PreparedCall(constant[:-1] + b',"messages":', schema)
+
+    async def call(self, prepared: PreparedCall, messages: list[Message], timeout_s: float | None = None) -> Answer:
+        limit_s = self.spec.request_timeout_s
+        if timeout_s is not None and timeout_s < limit_s:
+            limit_s = timeout_s
+        began = time.monotonic()
+        body = prepared.head + orjson.dumps(messages) + b"}"
+        try:
+            async with asyncio.timeout(limit_s):
+                if not prepared.checked:
+                    await self._check(prepared)
+                return await self._send(body)
+        except Unanswered as error:
+            failure = error
+        except TimeoutError:
+            raise CallError("timeout", f"{self._place.url} gave no answer within {limit_s:g} s") from None
+        return await self._send_again(body, failure, timeout_s, began)
+
+    async def _send(self, body: bytes) -> Answer:
+        started_s = time.time()
+        began = time.perf_counter()
+        try:
+            status, headers, content = await self.post(body)
+        except Unanswered:
+            self._raise_if_died()
+            raise
+        if status == 200:
+            try:
+                answer = replies.read_answer(content, self._place)
+            except CallError as error:
+                raise self._without_key(error) from None
+            answer.started_s = started_s
+            answer.seconds = time.perf_counter() - began
+            answer.replica = self._replica
+            return answer
+        failure = replies.refuse(status, headers, content, self._place)
+        raise self._without_key(failure) if isinstance(failure, CallError) else failure
+
+    async def post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the reply to one request.
+
+        Raises:
+            Unanswered: no whole reply came.
+        """
+        pool = self._pool
+        if pool is None or pool.loop is not asyncio.get_running_loop():
+            pool = self._pool_of_loop()
+        data = body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body)
+        try:
+            response = await pool.session.post(pool.url, data=data, allow_redirects=False)
+            return response.status, response.headers, await response.read()
+        except pool.broken as error:
+            raise pool.explain(error, self._place) from None
+
+    async def _send_again(self, body: bytes, failure: Unanswered, timeout_s: float | None, began: float) -> Answer:
+        """Goes on after a first request that was not answered. Only here does a call pay for its retries."""
+        from chainette.engine.retries import retried
+
+        def remaining_s() -> float | None:
+            return None if timeout_s is None else timeout_s - (time.monotonic() - began)
+
+        async def send() -> Answer:
+            left_s = remaining_s()
+            limit_s = self.spec.request_timeout_s if left_s is None else min(left_s, self.spec.request_timeout_s)
+            async with asyncio.timeout(limit_s):
+                return await self._send(body)
+
+        try:
+            return await retried(send, failure, self.spec.max_retries, remaining_s)
+        except CallError as error:
+            raise self._without_key(error) from None
+
+    async def _check(self, prepared: PreparedCall) -> None:
+        async with prepared.lock:
+            if not prepared.checked:
+                await self.before_first(prepared)
+                prepared.checked = True
+
+    async def before_first(self, prepared: PreparedCall) -> None:
+        """Tries the schema before its first use, where the backend asks for it by `checked=False`."""
+
+    def generate(
+        self,
+        prompts: list[Prompt],
+        sampling: SamplingParams | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> list[str]:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.agenerate(prompts, sampling, schema))
+        raise RuntimeError("generate() blocks and an event loop runs here: use `await engine.agenerate(...)`")
+
+    async def agenerate(
+        self,
+        prompts: list[Prompt],
+        sampling: SamplingParams | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> list[str]:
+        from chainette.engine.generate import generate
+
+        # With connections of its own: others may be calling in this loop, and nobody else would close these.
+        alone = copy.copy(self)
+        alone._sessions = WeakKeyDictionary()
+        alone._pool = None
+        try:
+            return await generate(alone, prompts, sampling, schema)
+        finally:
+            await alone.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the connections of the running event loop; a later call makes new ones."""
+        pool = self._sessions.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            if self._pool is pool:
+                self._pool = None
+            await pool.session.close()
+
+    def _pool_of_loop(self) -> _Pool:
+        loop = asyncio.get_running_loop()
+        pool = self._sessions.get(loop)
+        if pool is None:
+            pool = _Pool(loop, self._completions, self._headers())
+            self._sessions[loop] = pool
+        self._pool = pool
+        return pool
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return {**headers, **self.spec.headers}
+
+    def _raise_if_died(self) -> None:
+        why = self._died() if self._died is not None else None
+        if why:
+            raise EngineDiedError(why)
+
+    def _without_key(self, error: CallError) -> CallError:
+        """Some endpoints repeat the key they refuse."""
+        if not self._key or self._key not in f"{error}{error.raw}":
+            return error
+        raw = error.raw.replace(self._key, "***") if error.raw else error.raw
+        return CallError(error.kind, str(error).replace(self._key, "***"), raw=raw, sent=error.sent)
+
+
+class _Pool:
+    """The connections of one event loop."""
+
+    __slots__ = ("broken", "loop", "session", "url")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, headers: dict[str, str]) -> None:
+        import aiohttp
+        from yarl import URL
+
+        self.loop = loop
+        self.url = URL(url)
+        self.broken = (aiohttp.ClientError, OSError)
+        self.session: ClientSession = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            proxy=_proxy(self.url.scheme, self.url.host or ""),
+        )
+
+    def explain(self, error: Exception, place: Place) -> Exception:
+        import aiohttp
+
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+            return CallError("http", f"{place.url}: the TLS certificate is not accepted: {error.os_error}")
+        if isinstance(error, aiohttp.InvalidURL):
+            return CallError("http", f'engine "{place.engine}": {place.url} is no URL')
+        if isinstance(error, aiohttp.ClientConnectorError):
+            why = error.os_error.strerror or str(error.os_error)
+            return Unanswered(f'nothing answers at {place.url} ({why}): is the server of engine "{place.engine}" up?')
+        if isinstance(error, aiohttp.ServerTimeoutError):
+            return Unanswered(f"{place.url} could not be reached within {CONNECT_TIMEOUT_S:g} s")
+        return Unanswered(f"{place.url} broke off the connection ({type(error).__name__})")
+
+
+def key_of(spec: EngineSpec) -> str | None:
+    """The spec's own key, else that of its environment variable, if there is one."""
+    if spec.api_key is not None:
+        return spec.api_key.get_secret_value()
+    return os.environ.get(spec.api_key_env) or None
+
+
+def _key_hint(spec: EngineSpec, key: str | None) -> str:
+    if spec.api_key is not None:
+        return f'the key in `api_key` of engine "{spec.name}" is not accepted for {spec.model}'
+    if key:
+        return f"the key in the environment variable {spec.api_key_env} is not accepted for {spec.model}"
+    return f"set the environment variable {spec.api_key_env}, or name another one with `api_key_env`"
+
+
+def _joined(url: str, path: str) -> str:
+    base, mark, query = url.partition("?")
+    return base.rstrip("/") + path + mark + query
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy the environment asks for, looked up once instead of once per request."""
+    from urllib.request import getproxies, proxy_bypass
+
+    if host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)

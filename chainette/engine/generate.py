@@ -1,0 +1,39 @@
+"""Prompts in, texts out, for a person with an engine in hand. Knows no rows and no chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainette.engine.protocol import Engine, Message
+from chainette.specs import SamplingParams
+
+
+async def generate(
+    engine: Engine,
+    prompts: list[str | list[Message]],
+    sampling: SamplingParams | None,
+    schema: dict[str, Any] | None,
+) -> list[str]:
+    """The first choice's text per prompt, in order, with at most `engine.window` calls in flight.
+
+    Raises:
+        CallError: of the first prompt that gets no answer; the others are cancelled.
+    """
+    import anyio
+
+    prepared = engine.prepare(schema, sampling or SamplingParams())
+    texts = [""] * len(prompts)
+    waiting = iter(enumerate(prompts))
+
+    async def worker() -> None:
+        for position, prompt in waiting:
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            texts[position] = (await engine.call(prepared, messages)).choices[0].text
+
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(engine.window, len(prompts))):
+                group.start_soon(worker)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return texts

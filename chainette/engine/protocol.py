@@ -1,0 +1,97 @@
+"""What every engine looks like to the executor: prepare once per step, call once per row. Knows no transport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chainette.errors import EngineError
+from chainette.rows import FailureKind
+from chainette.specs import EngineSpec, SamplingParams
+
+Message = dict[str, Any]
+"""A chat message as OpenAI spells it: `role`, and `content` as text or as a list of parts."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """One of the `n` answers to one prompt."""
+
+    text: str
+    finish_reason: str
+    reasoning: str | None = None
+    logprobs: Any = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back from one call."""
+
+    choices: list[Choice]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    started_s: float = 0.0
+    """`time.time()` when the request that was answered left us."""
+    seconds: float = 0.0
+    replica: int = 0
+    sent: int = 1
+    """Requests it took, those refused or cut included."""
+
+
+class CallError(EngineError):
+    """A call that will not be answered, after all the tries worth making."""
+
+    def __init__(self, kind: FailureKind, message: str, *, raw: str | None = None, sent: int = 1) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.raw = raw
+        self.sent = sent
+
+
+class Prepared(Protocol):
+    """What all calls of a step have in common, compiled once for one engine. Opaque to the executor."""
+
+
+class Engine(Protocol):
+    """A live engine."""
+
+    spec: EngineSpec
+
+    @property
+    def window(self) -> int:
+        """Calls that may be in flight at once without any of them waiting for long."""
+        ...
+
+    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> Prepared:
+        """`schema` is the JSON schema of the output model; None asks for free text."""
+        ...
+
+    async def call(self, prepared: Any, messages: list[Message], timeout_s: float | None = None) -> Answer:
+        """One answer with `n` choices, in order.
+
+        Raises:
+            CallError: with the failure kind, for this row only.
+            EngineDiedError: the engine is gone for every row.
+        """
+        ...
+
+    def generate(
+        self,
+        prompts: list[str | list[Message]],
+        sampling: SamplingParams | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """One text per prompt, in order. Blocks; not for use inside an event loop."""
+        ...
+
+    async def agenerate(
+        self,
+        prompts: list[str | list[Message]],
+        sampling: SamplingParams | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> list[str]: ...
+
+    async def aclose(self) -> None:
+        """Closes connections. Ends no process: that is the broker's."""
+        ...

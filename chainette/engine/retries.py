@@ -1,0 +1,87 @@
+"""Sends again what is worth sending again. Knows no transport: it is given a function that tries once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from chainette.engine.protocol import Answer, CallError
+from chainette.engine.replies import Unanswered
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+
+_backoff = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+
+
+def _wait_s(state: RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    asked_s = failure.retry_after_s if isinstance(failure, Unanswered) else None
+    if asked_s is not None:
+        # Everyone who was told the same second would come back in the same instant.
+        return asked_s + _backoff(state) * 0.1
+    return _backoff(state)
+
+
+async def retried(
+    send: Callable[[], Awaitable[Answer]],
+    failure: Unanswered,
+    max_retries: int,
+    remaining_s: Callable[[], float | None],
+) -> Answer:
+    """The answer of the first try that gets one, after `failure` of a try made before.
+
+    `remaining_s` tells what is left of the caller's time, None for no limit.
+
+    Raises:
+        CallError: `timeout` when the time is up or the next wait would outlast it, else `http` when all is tried.
+    """
+    pending: Unanswered | None = failure
+    last = failure
+    sent = 0
+
+    async def attempt() -> Answer:
+        nonlocal pending, last, sent
+        sent += 1
+        if pending is not None:
+            first, pending = pending, None
+            raise first
+        try:
+            return await send()
+        except Unanswered as error:
+            last = error
+            raise
+        except CallError as error:
+            error.sent = sent
+            raise
+
+    async def sleep(seconds: float) -> None:
+        left_s = remaining_s()
+        if left_s is not None and seconds >= left_s:
+            raise TimeoutError
+        await asyncio.sleep(seconds)
+
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(max_retries + 1),
+        wait=_wait_s,
+        retry=retry_if_exception_type(Unanswered),
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        answer: Answer = await retrying(attempt)
+    except TimeoutError:
+        message = f"no answer in time, sent {_times(sent)}; the last: {last}"
+        raise CallError("timeout", message, raw=last.raw, sent=sent) from None
+    except Unanswered as error:
+        message = f"{error}; sent {_times(sent)}"
+        raise CallError("http", message, raw=error.raw, sent=sent) from None
+    answer.sent = sent
+    return answer
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

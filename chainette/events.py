@@ -1,0 +1,139 @@
+"""What a run says while it goes. Plain values; who listens (terminal, log, trace) is not known here.
+
+Events are said per chunk and per change of state, never per row. `Progressed` is a snapshot of the counters, said a
+few times a second and once at the end, so a listener never has to count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class NodeCount:
+    """How far one node is. `entered == done + failed + dropped + running + waiting` for a node that makes one row
+    from one; `made` counts the rows that came out, children included."""
+
+    entered: int = 0
+    done: int = 0
+    made: int = 0
+    failed: int = 0
+    dropped: int = 0
+    running: int = 0
+    waiting: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    retried: int = 0
+    seconds: float = 0.0
+    """Time the node's calls or functions took, added up; calls overlap, so it may exceed the run's time."""
+
+
+@dataclass(slots=True)
+class EngineCount:
+    """What one engine is doing."""
+
+    window: int = 0
+    """Calls that may be in flight."""
+    running: int = 0
+    waiting: int = 0
+    calls: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run_id: str
+    folder: str
+    chain: str
+    rows_total: int | None
+    """None when the input does not tell its length."""
+    nodes: tuple[tuple[str, str, str], ...]
+    """(id, kind, label) in order; kind is `step`, `apply` or `join`."""
+    tree: object
+    """The graph's outline for drawing, as `chainette.graph.outline` gives it."""
+    engines: tuple[tuple[str, str], ...]
+    """(name, what it is in words) of every engine the run uses."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarting:
+    engine: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted:
+    engine: str
+    description: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStopped:
+    engine: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    rows_read: int
+    rows_done: int
+    """Input rows whose whole way is finished, whatever came of them."""
+    elapsed_s: float
+    nodes: dict[str, NodeCount]
+    engines: dict[str, EngineCount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCommitted:
+    chunk: int
+    rows_committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The first Ctrl-C or SIGTERM came: no new calls are made, those in flight finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    run_id: str
+    folder: str
+    state: str
+    """`done`, `stopped` (an error or too many failed rows) or `interrupted`."""
+    rows_in: int
+    rows_out: int
+    rows_failed: int
+    """Input rows with a failure anywhere below them."""
+    rows_dropped: int
+    elapsed_s: float
+    nodes: dict[str, NodeCount]
+    engines: dict[str, EngineCount]
+    failures: tuple[tuple[str, str, str, int], ...] = ()
+    """The commonest failures: (node id, kind, message, how often)."""
+    message: str = ""
+
+
+Event = (
+    RunStarted
+    | EngineStarting
+    | EngineStarted
+    | EngineStopped
+    | Progressed
+    | ChunkCommitted
+    | Warned
+    | Interrupted
+    | RunFinished
+)
+
+Listener = Callable[[Event], None]

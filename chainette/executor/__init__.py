@@ -1,0 +1,5 @@
+"""Drives a plan, chunk by chunk, in one task group. Starts no engine itself and opens no file."""
+
+from chainette.executor.executor import Executor, ExecutorOptions, Outcome
+
+__all__ = ["Executor", "ExecutorOptions", "Outcome"]

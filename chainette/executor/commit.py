@@ -1,0 +1,102 @@
+"""A finished flow to what the run folder takes: rows in input order, and which of them make up each final row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import Any
+
+from chainette.executor.flow import Flow
+from chainette.graph import INPUT_ID, Graph, Node
+from chainette.graph.reach import find
+from chainette.rows import Failure, NodeChunk, Row
+
+_BY_ORDER = attrgetter("order")
+
+
+@dataclass(slots=True)
+class Committed:
+    """What one chunk leaves behind."""
+
+    nodes: list[NodeChunk]
+    final: list[Row]
+    flat: dict[str, Sequence[int]]
+    """Column -> per final row the position among the node's values, -1 for none."""
+    failed_rows: int
+    """Input rows with a failure anywhere below them."""
+    dropped_rows: int
+    """Input rows of which nothing came out and nothing failed."""
+
+
+def gather(graph: Graph, flow: Flow, columns: Sequence[Node]) -> Committed:
+    """Sorts what every node made of the chunk and ties it to the final rows. `columns` are the nodes to flatten."""
+    ordered = [_sorted(rows) for rows in flow.rows]
+    chunks = []
+    for node in graph.nodes:
+        rows = ordered[node.index]
+        failures = _failures(flow, node.index)
+        if node.decl is not None or failures:
+            kept = rows if node.decl is not None else []
+            chunks.append(NodeChunk(node.id, [row.id for row in kept], [row.value for row in kept], failures))
+    final = ordered[graph.last]
+    flat = _flatten(graph, flow, ordered, final, columns)
+    failed = {order[0] for found in flow.failures for order, _ in found}
+    reached = {row.order[0] for row in final}
+    dropped = len(flow.inputs.ids) - len(failed | reached)
+    return Committed(chunks, final, flat, len(failed), dropped)
+
+
+def _sorted(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=_BY_ORDER)
+
+
+def _failures(flow: Flow, node: int) -> list[Failure]:
+    found = flow.failures[node]
+    return [failure for _, failure in sorted(found, key=itemgetter(0))] if found else []
+
+
+def _flatten(
+    graph: Graph, flow: Flow, ordered: list[list[Row]], final: list[Row], columns: Sequence[Node]
+) -> dict[str, Sequence[int]]:
+    first = flow.inputs.first
+    flat: dict[str, Sequence[int]] = {INPUT_ID: [row.order[0] - first for row in final]}
+    ids = [row.id for row in final]
+    for node in columns:
+        rows = ordered[node.index]
+        if len(rows) == len(ids) and [row.id for row in rows] == ids:
+            flat[node.id] = range(len(ids))
+        else:
+            flat[node.id] = _positions(graph, node, rows, final)
+    return flat
+
+
+def _positions(graph: Graph, node: Node, rows: list[Row], final: list[Row]) -> list[int]:
+    by_row = {id(row): position for position, row in enumerate(rows)}
+    by_id: dict[str, int] | None = None
+    sink = _sink_split(graph, node)
+    positions = []
+    for row in final:
+        found: Any = find(graph, row, node.index)
+        if found is not None:
+            positions.append(by_row.get(id(found), -1))
+            continue
+        split = find(graph, row, sink) if sink is not None else None
+        if split is None:
+            positions.append(-1)
+            continue
+        if by_id is None:
+            by_id = {row.id: position for position, row in enumerate(rows)}
+        positions.append(by_id.get(split.id, -1))
+    return positions
+
+
+def _sink_split(graph: Graph, node: Node) -> int | None:
+    """The node whose rows went into the un-joined branch that `node` is in; None on the way to the end."""
+    while node.kind != "input":
+        if node.kind == "branch":
+            split = graph.nodes[node.parent]
+            if split.main:
+                return split.index
+        node = graph.nodes[node.parent]
+    return None

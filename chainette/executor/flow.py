@@ -1,0 +1,76 @@
+"""A chunk under way, and the tickets its rows hold. Decides nothing: operators do."""
+
+from __future__ import annotations
+
+from chainette.graph import Graph
+from chainette.rows import Failure, InputChunk, JoinedRow, Row
+
+
+class Flow:
+    """One chunk: per node what is open, what came out and what failed."""
+
+    __slots__ = ("begun", "closed", "failures", "index", "inputs", "open", "pending", "rows", "sources")
+
+    def __init__(self, graph: Graph, inputs: InputChunk) -> None:
+        count = len(graph.nodes)
+        self.index = inputs.index
+        self.inputs = inputs
+        self.open = [0] * count
+        """Rows that entered a node and have not left it."""
+        self.sources = [0] * count
+        """Edges into a node along which rows may still come."""
+        for edges in graph.edges:
+            for edge in edges:
+                self.sources[edge.target] += 1
+        for node in graph.nodes:
+            if node.kind == "join":
+                self.sources[node.index] += 1  # the main line, which has no edge of its own to the join
+        self.rows: list[list[Row]] = [[] for _ in range(count)]
+        """What came out of each node, in the order it came."""
+        self.pending: dict[int, list[Row]] = {}
+        """Rows that wait at a node for the rest of their chunk."""
+        self.failures: list[list[tuple[tuple[int, ...], Failure]]] = [[] for _ in range(count)]
+        self.begun: dict[int, float] = {}
+        """Input position -> when its first call was queued; kept only for chains with a deadline."""
+        self.closed = 0
+        """Nodes that no row can enter or leave any more."""
+
+
+class JoinState:
+    """A row that waits at a join for its branches."""
+
+    __slots__ = ("main", "node", "tickets", "waiting")
+
+    def __init__(self, main: Row, node: int, branches: int) -> None:
+        self.main = main
+        self.node = node
+        self.waiting = branches
+        self.tickets = [Ticket(self, position) for position in range(branches)]
+
+
+class Ticket:
+    """A row's counted hold on one branch: closed when no descendant of the row is left in it."""
+
+    __slots__ = ("arrived", "failure", "failure_order", "live", "position", "state")
+
+    def __init__(self, state: JoinState, position: int) -> None:
+        self.state = state
+        self.position = position
+        self.live = 1
+        self.arrived: list[Row] = []
+        self.failure: Failure | None = None
+        self.failure_order: tuple[tuple[int, ...], str] = ((), "")
+
+    def failed(self, order: tuple[int, ...], failure: Failure) -> None:
+        """Keeps the first failure in row order, so that which came first in time does not matter."""
+        key = (order, failure.node_id)
+        if self.failure is None or key < self.failure_order:
+            self.failure, self.failure_order = failure, key
+
+
+def joined_row(state: JoinState, node: int) -> JoinedRow:
+    """The main line's row at the join, still without aliases."""
+    main = state.main
+    row = JoinedRow(main.id, main.order, main.value, node, main, main.ticket)
+    row.aliases = {}
+    return row

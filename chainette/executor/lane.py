@@ -1,0 +1,54 @@
+"""The queue in front of one engine. Knows steps by their position only, and nothing of calls."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import anyio
+
+
+class Lane:
+    """Rows that wait for an engine, a queue per step. Higher priority first, then the step that lies deeper."""
+
+    def __init__(self, name: str, steps: list[tuple[int, int, int]]) -> None:
+        """`steps` holds (node index, priority, depth) of every step the engine serves."""
+        self.name = name
+        self.window = 1
+        self.running = 0
+        self.waiting = 0
+        self.closed = False
+        self._by_node: dict[int, deque[Any]] = {node: deque() for node, _, _ in steps}
+        ranked = sorted(steps, key=lambda step: (-step[1], -step[2], step[0]))
+        self._ranked = [self._by_node[node] for node, _, _ in ranked]
+        self._idle: list[anyio.Event] = []
+
+    def put(self, node: int, job: Any) -> None:
+        self._by_node[node].append(job)
+        self.waiting += 1
+        if self._idle:
+            self._idle.pop().set()
+
+    def take(self) -> Any | None:
+        """The next job, or None when none waits."""
+        if self.closed:
+            return None
+        for queue in self._ranked:
+            if queue:
+                self.waiting -= 1
+                return queue.popleft()
+        return None
+
+    async def more(self) -> None:
+        """Waits until a job was put or the lane closed."""
+        if self.waiting or self.closed:
+            return
+        event = anyio.Event()
+        self._idle.append(event)
+        await event.wait()
+
+    def close(self) -> None:
+        """No job is taken any more; those that wait stay where they are."""
+        self.closed = True
+        while self._idle:
+            self._idle.pop().set()

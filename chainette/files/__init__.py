@@ -1,0 +1,18 @@
+"""Files: where rows are read from and what a run leaves on disk. Knows nothing of engines, prompts or the terminal."""
+
+from chainette.files.inputs import BadRow, Input, RawChunk, open_input
+from chainette.files.names import folder_name
+from chainette.files.run_folder import NodeOutput, RunFolder
+from chainette.files.validate import RowValidator, check_input
+
+__all__ = [
+    "BadRow",
+    "Input",
+    "NodeOutput",
+    "RawChunk",
+    "RowValidator",
+    "RunFolder",
+    "check_input",
+    "folder_name",
+    "open_input",
+]

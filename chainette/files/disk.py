@@ -1,0 +1,199 @@
+"""Bytes on their way to disk: whole-line appends, rolling parts, atomic replacement. Knows nothing of rows' types.
+
+One thread appends to a file; another makes it durable. Only the latter closes descriptors, so it may sync without
+holding the appender up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from chainette.errors import RunFolderError
+from chainette.files.names import part_name
+
+
+def folder_error(path: Path | str, error: OSError, what: str = "cannot write") -> RunFolderError:
+    """What a failed write means to the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = "the disk is full (what was written before stands; make room and run again)"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = f"{error.strerror} (choose another --output-dir, or change its permissions)"
+    elif error.errno == errno.ENOENT:
+        reason = "the folder is gone (was it deleted or moved while the run was going?)"
+    else:
+        reason = error.strerror or str(error)
+    return RunFolderError(f"{what} {path}: {reason}")
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The file is there whole, or as it was before.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise folder_error(path, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a rolling file is: the part that holds its last row, and where that row ends."""
+
+    path: Path
+    size: int = 0
+    rows: int = 0
+
+
+class RollingFile:
+    """Lines over parts `000.jsonl`, `001.jsonl` …, each full but for the last. A part appears with its first line."""
+
+    def __init__(self, root: Path, folder: Path, max_lines: int, *, name: str | None = None) -> None:
+        """`folder` is made below `root` when it is needed; `root` never, so that a deleted one is noticed."""
+        self._root = root
+        self._folder = folder
+        self._max_lines = max_lines
+        self._name = name
+        self._fd: int | None = None
+        self._number = 0
+        self._size = 0
+        self._lines = 0
+        self._lock = threading.Lock()
+        self._dirty = False
+        self._new_names = False
+        self._full: list[tuple[Path, int]] = []
+        self.rolled: list[Path] = []
+        """Parts that became full; taken by whoever seals them."""
+        self.position = Position(self._path())
+
+    def append(self, block: bytes, lines: int) -> None:
+        """Write whole lines.
+
+        Raises:
+            RunFolderError: nothing of the lines that did not fit is left in the file.
+        """
+        while lines:
+            room = self._max_lines - self._lines
+            if lines <= room:
+                self._write(block, lines)
+                return
+            cut = _end_of_line(block, room)
+            self._write(block[:cut], room)
+            block = block[cut:]
+            lines -= room
+
+    def _write(self, block: bytes, lines: int) -> None:
+        path = self._path()
+        with self._lock:
+            try:
+                if self._fd is None:
+                    self._make_folder()
+                    self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                    self._new_names = True
+                write_all(self._fd, block)
+            except OSError as error:
+                if self._fd is not None:
+                    # Only whole lines stay: what follows must not be glued to half a line.
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(self._fd, self._size)
+                        os.lseek(self._fd, self._size, os.SEEK_SET)
+                raise folder_error(path, error) from error
+            self._dirty = True
+            self._size += len(block)
+            self._lines += lines
+            self.position = Position(path, self._size, self._lines)
+            if self._lines == self._max_lines:
+                self._full.append((path, self._fd))
+                self.rolled.append(path)
+                self._fd, self._size, self._lines = None, 0, 0
+                self._number += 1
+
+    def _make_folder(self) -> None:
+        if not self._root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._root))
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _path(self) -> Path:
+        return self._folder / (self._name or part_name(self._number))
+
+    def make_durable(self) -> None:
+        """Everything appended before this call survives a power cut. One thread at a time.
+
+        Raises:
+            RunFolderError: it cannot be, or the file was deleted.
+        """
+        with self._lock:
+            fd, full, dirty, new_names = self._fd, self._full, self._dirty, self._new_names
+            self._full, self._dirty, self._new_names = [], False, False
+        try:
+            while full:
+                self._sync_one(*full[0])
+                os.close(full.pop(0)[1])
+            if dirty and fd is not None:
+                self._sync_one(self._folder, fd)
+            folder = self._folder
+            while new_names:
+                sync_folder(folder)
+                if folder == self._root:
+                    break
+                folder = folder.parent
+        except OSError as error:
+            with self._lock:
+                self._full, self._dirty, self._new_names = full + self._full, True, True
+            raise folder_error(self._folder, error) from error
+
+    def _sync_one(self, path: Path, fd: int) -> None:
+        if os.fstat(fd).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "deleted", str(path))
+        os.fsync(fd)
+
+    def close(self) -> Path | None:
+        """Close what is open, without making it durable. Returns the part that is not full, if there is one."""
+        with self._lock:
+            for _, fd in self._full:
+                os.close(fd)
+            self._full = []
+            if self._fd is None:
+                return None
+            path = self._path()
+            os.close(self._fd)
+            self._fd = None
+            return path
+
+
+def _end_of_line(block: bytes, lines: int) -> int:
+    at = 0
+    for _ in range(lines):
+        at = block.index(b"\n", at) + 1
+    return at

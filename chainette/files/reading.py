@@ -1,0 +1,123 @@
+"""A run folder as it is read: by the terminal, by `RunResult`, by anyone. Never writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from chainette.errors import RunFolderError, nearest
+from chainette.files.names import INPUT_NODE, folder_name
+from chainette.files.parts import JsonlPart, find_parts
+from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs
+from chainette.files.schema import Column, layout
+from chainette.files.views import FailuresView, RowsView, lines_with_id
+
+__all__ = ["FailuresView", "RowsView", "RunReader", "RunSummary", "find_run", "list_runs"]
+
+
+class RunReader:
+    """One run folder. A running one may be read too: it is seen as it was when a view was first used."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises: RunFolderError: there is no run folder here; with the nearest name beside it."""
+        self.path = Path(path).expanduser()
+        if not is_run_folder(self.path):
+            find_run(self.path, self.path.parent)  # says what is wrong
+            raise RunFolderError(f"{self.path} is not a run folder")
+
+    def graph(self) -> dict[str, Any]:
+        """What ran; empty when it was not written yet."""
+        return self._document("graph.json")
+
+    def status(self) -> dict[str, Any]:
+        """How far it is; empty when it was not written yet."""
+        return self._document("status.json")
+
+    def _document(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"cannot read {self.path / name}: {error}") from error
+        return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        """Folder name -> node id, in the order the nodes ran."""
+        ids = [str(node["id"]) for node in self.graph().get("execution_order", []) if "id" in node]
+        known = {folder_name(node_id): node_id for node_id in ids}
+        for below in ("steps", ".open/steps"):
+            folder = self.path / below
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                known.setdefault(path.name, path.name)
+        return known
+
+    def step_ids(self) -> list[str]:
+        """The nodes that ran, in order, whether or not they have files."""
+        return list(self._known.values())
+
+    def rows(self, node_id: str, model: Any = None) -> RowsView:
+        """What a node made, in input order: dicts with `_id`, or instances of `model`.
+
+        Raises:
+            RunFolderError: the run has no such node.
+        """
+        self._check(node_id)
+        packed = _packed(model) if model is not None else []
+        return RowsView(find_parts(self.path, f"steps/{folder_name(node_id)}", packed), model)
+
+    def _check(self, node_id: str) -> None:
+        if node_id not in self._known.values():
+            raise RunFolderError(f'{self.path.name} has no step "{node_id}" ({nearest(node_id, self.step_ids())})')
+
+    def inputs(self) -> RowsView:
+        """The rows as they were read, each with its `_id`."""
+        return RowsView(find_parts(self.path, "inputs"))
+
+    def flattened(self) -> RowsView:
+        """A dict per final row with every step's fields."""
+        return RowsView(find_parts(self.path, "flattened"))
+
+    def failures(self, node_id: str | None = None) -> FailuresView:
+        """The rows that stopped, in the order of the nodes and, within a node, of the input.
+
+        Raises:
+            RunFolderError: the run has no such node.
+        """
+        if node_id is not None and node_id != INPUT_NODE:
+            self._check(node_id)
+        names = {folder_name(INPUT_NODE): INPUT_NODE, **self._known}
+        wanted = names if node_id is None else {folder_name(node_id): node_id}
+        folder = self.path / "failed"
+        others = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem not in names)
+        stems = [*wanted, *(others if node_id is None else ())]
+        parts = [JsonlPart(folder / f"{stem}.jsonl") for stem in stems if (folder / f"{stem}.jsonl").is_file()]
+        return FailuresView(parts, names)
+
+    def row(self, node_id: str, row_id: str) -> dict[str, Any] | None:
+        """A node's row by its id; `chain_input` gives the row as it was read. None when there is none."""
+        if node_id != INPUT_NODE:
+            self._check(node_id)
+        below = "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}"
+        return next(lines_with_id(find_parts(self.path, below), row_id), None)
+
+    def calls(self, node_id: str) -> Iterator[dict[str, Any]]:
+        """Every finished call of a step, in the order they finished."""
+        self._check(node_id)
+        for part in find_parts(self.path, f"calls/{folder_name(node_id)}"):
+            yield from part.rows(0, len(part))
+
+
+def _packed(model: Any) -> list[Column]:
+    """The columns that hold JSON text in CSV."""
+    columns = layout(model).columns
+    nested = ("list", "struct")
+    return [
+        Column(c.name, "json" if c.kind in nested else c.kind, stem=c.stem)
+        for c in columns
+        if c.kind in (*nested, "json", "object", "extra")
+    ]

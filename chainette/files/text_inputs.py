@@ -1,0 +1,274 @@
+"""Rows from JSONL, JSON and CSV, with the line each stands on. What cannot be read is a `BadRow`, never a guess."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json
+
+from chainette.errors import InputError
+from chainette.files.opening import Place
+from chainette.files.pieces import BadRow, Piece
+
+_BAD_TEXT_LENGTH = 2_000
+_BLOCK = 1 << 16
+_COLUMN = re.compile(r" at line \d+ column (\d+)$")
+
+
+def jsonl_pieces(file: BinaryIO, label: str, size: int) -> Iterator[Piece]:
+    """A JSON value a line. Blank lines are passed over; numbers are those of the lines."""
+    number = 1
+    while lines := list(islice(file, size)):
+        if number == 1:
+            lines[0] = _without_bom(lines[0], label)
+        try:
+            # Not orjson: it makes floats of integers beyond 64 bits.
+            rows = [from_json(line, allow_inf_nan=False) for line in lines]
+            numbers: Any = range(number, number + len(lines))
+        except ValueError:
+            rows, numbers = _one_by_one(lines, number, label)
+        if rows:
+            if number == 1:
+                _check_not_json(rows, lines, label)
+            yield Piece(rows, label, numbers)
+        number += len(lines)
+
+
+def _one_by_one(lines: list[bytes], number: int, label: str) -> tuple[list[Any], list[int]]:
+    rows: list[Any] = []
+    numbers: list[int] = []
+    for n, line in enumerate(lines, number):
+        if not line.strip():
+            continue
+        try:
+            rows.append(from_json(line, allow_inf_nan=False))
+        except ValueError as error:
+            text = line.rstrip(b"\r\n").decode(errors="replace")
+            rows.append(BadRow(_json_complaint(line, error), f"{label}:{n}", text[:_BAD_TEXT_LENGTH]))
+        numbers.append(n)
+    return rows, numbers
+
+
+def _json_complaint(line: bytes, error: ValueError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as bad:
+        return f"invalid UTF-8 at byte {bad.start + 1} of the line (save the file as UTF-8)"
+    text = _COLUMN.sub(r" at column \1", str(error))
+    if b"NaN" in line or b"Infinity" in line:
+        return f"not valid JSON: {text} (NaN and Infinity are not JSON: write null)"
+    if b"\x00" in line:
+        return f"not valid JSON: {text} (the line holds NUL bytes)"
+    return f"not valid JSON: {text}"
+
+
+def _check_not_json(rows: list[Any], lines: list[bytes], label: str) -> None:
+    if isinstance(rows[0], list) or (isinstance(rows[0], BadRow) and lines[0].strip() in (b"[", b"{")):
+        what = "a JSON list" if lines[0].lstrip().startswith(b"[") else "JSON over several lines"
+        raise InputError(f"{label}:1: {what}, where JSONL has one object a line (name the file .json)")
+
+
+def _without_bom(line: bytes, label: str) -> bytes:
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{label}:1: the file is UTF-16 (save it as UTF-8)")
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def json_pieces(file: BinaryIO, label: str, size: int) -> Iterator[Piece]:
+    """The items of one JSON list, or one value after the other; a single object is one row. Read as it comes."""
+    values = _json_values(_JsonText(file, label))
+    while pairs := list(islice(values, size)):
+        yield Piece([value for value, _ in pairs], label, [line for _, line in pairs])
+
+
+class _JsonText:
+    """A sliding window over a JSON file."""
+
+    def __init__(self, file: BinaryIO, label: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._json = json.JSONDecoder(parse_constant=_refuse_constant)
+        self.label = label
+        self.text = ""
+        self.at = 0
+        self.line = 1
+        self.ended = False
+        self._block = _BLOCK
+
+    def more(self) -> bool:
+        """Reads on; false at the end of the file."""
+        if self.ended:
+            return False
+        data = self._file.read(self._block)
+        self.ended = not data
+        try:
+            new = self._decoder.decode(data, final=self.ended)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.label}: invalid UTF-8 after line {self.line} (save the file as UTF-8)") from error
+        self.text = self.text[self.at :] + new
+        self.at = 0
+        return True
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
+                self.line += self.text[self.at] == "\n"
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def value(self) -> Any:
+        """The value that begins here."""
+        while True:
+            try:
+                value, end = self._json.raw_decode(self.text, self.at)
+                if end == len(self.text) and not self.ended and self.more():
+                    continue
+            except (json.JSONDecodeError, _NotJsonError, RecursionError) as error:
+                if isinstance(error, json.JSONDecodeError) and not self.ended:
+                    self._block *= 2
+                    self.more()
+                    continue
+                raise self.complaint(str(getattr(error, "msg", error)), getattr(error, "pos", self.at)) from None
+            self._block = _BLOCK
+            self.line += self.text.count("\n", self.at, end)
+            self.at = end
+            return value
+
+    def complaint(self, message: str, position: int) -> InputError:
+        line = self.line + self.text.count("\n", self.at, position)
+        return InputError(f"{self.label}:{line}: not valid JSON: {message}")
+
+
+class _NotJsonError(Exception):
+    pass
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _NotJsonError(f"{name} is not JSON (write null)")
+
+
+def _json_values(text: _JsonText) -> Iterator[tuple[Any, int]]:
+    if text.peek() != "[":
+        while text.peek():
+            line = text.line
+            yield text.value(), line
+        return
+    text.at += 1
+    if text.peek() == "]":
+        text.at += 1
+    else:
+        while True:
+            text.peek()
+            line = text.line
+            yield text.value(), line
+            after = text.peek()
+            text.at += 1
+            if after == "]":
+                break
+            if after != ",":
+                raise text.complaint("expected `,` or `]`" if after else "the file ends inside the list", text.at - 1)
+    if text.peek():
+        raise text.complaint("there is more after the list", text.at)
+
+
+def csv_pieces(file: BinaryIO, label: str, size: int, delimiter: str) -> Iterator[Piece]:
+    """A row per record, under the names of the header. Values stay text; an empty cell is None."""
+    csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KiB, which documents are
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    records = _records(reader, label)
+    first = next(records, None)
+    if first is None:
+        return
+    header = _header(first[1], label, delimiter)
+    while batch := list(islice(records, size)):
+        rows = [_csv_row(record, line, header, label) for line, record in batch]
+        yield Piece(rows, label, [line for line, _ in batch])
+
+
+def _records(reader: Any, label: str) -> Iterator[tuple[int, list[str] | str]]:
+    """(line, fields), or (line, what is wrong) for a record that cannot be read."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"not valid CSV: {error}"
+            continue
+        if record:
+            yield line, record
+
+
+def _header(record: list[str] | str, label: str, delimiter: str) -> list[str]:
+    if isinstance(record, str):
+        raise InputError(f"{label}:1: {record}")
+    if _undecodable(record):
+        raise InputError(f"{label}:1: the header is not UTF-8 (save the file as UTF-8)")
+    twice = sorted({name for name in record if record.count(name) > 1})
+    if twice:
+        raise InputError(f'{label}:1: two columns are named "{twice[0]}" (rename one)')
+    if len(record) == 1:
+        for other, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")):
+            if other in record[0] and other != delimiter:
+                raise InputError(f"{label}:1: the columns are separated by {name} ({_other_csv(other)})")
+    return record
+
+
+def _other_csv(delimiter: str) -> str:
+    if delimiter == ";":
+        return "save it with commas"
+    return "name the file .tsv" if delimiter == "\t" else "name the file .csv"
+
+
+def _csv_row(record: list[str] | str, line: int, header: list[str], label: str) -> Any:
+    place = f"{label}:{line}"
+    if isinstance(record, str):
+        return BadRow(record, place, "")
+    if len(record) != len(header):
+        fields = f"{len(record)} field{'s' if len(record) != 1 else ''}"
+        text = ",".join(record).encode(errors="surrogateescape").decode(errors="replace")
+        return BadRow(f"{fields}, where the header has {len(header)}", place, text[:_BAD_TEXT_LENGTH])
+    if _undecodable(record):
+        text = ",".join(record).encode(errors="surrogateescape").decode(errors="replace")
+        return BadRow("invalid UTF-8 (save the file as UTF-8)", place, text[:_BAD_TEXT_LENGTH])
+    return {name: value or None for name, value in zip(header, record, strict=True)}
+
+
+def _undecodable(record: Iterable[str]) -> bool:
+    text = "".join(record)
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
+_MAYBE_BLANK = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
+
+
+def count_lines(place: Place) -> int:
+    """How many lines are not blank."""
+    count = 0
+    tail = b"\n"
+    with place.open() as file:
+        while block := file.read(1 << 20):
+            if any(pattern in tail + block for pattern in _MAYBE_BLANK):
+                return _count_one_by_one(place)
+            count += block.count(b"\n")
+            tail = block[-1:]
+    return count + (tail != b"\n")
+
+
+def _count_one_by_one(place: Place) -> int:
+    with place.open() as file:
+        return sum(1 for line in file if line.strip())

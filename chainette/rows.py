@@ -1,0 +1,99 @@
+"""Rows, failures and the ids that tie them together. Knows neither where rows come from nor where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FailureKind = Literal[
+    "schema",  # the answer is not valid JSON or does not fit the output model
+    "truncated",  # the answer stopped at max_tokens (finish_reason=length)
+    "timeout",
+    "http",  # the endpoint refused or broke off, after all transport retries
+    "context_length",  # prompt and answer do not fit into the model's context
+    "refused",  # the endpoint or the model declined (content filter)
+    "input",  # the row does not fit the chain's first model
+    "prompt",  # the template failed on this row's values
+    "apply",  # a Python function raised or returned what its annotations do not allow
+    "route",  # a switch or loop had nowhere to send the row
+    "join",  # a joined branch has no value for this row
+    "upstream",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a row stopped. A value, never raised."""
+
+    row_id: str
+    node_id: str
+    kind: FailureKind
+    message: str
+    attempts: int = 1
+    raw: str | None = None
+    """The text that was refused, where there is one."""
+    cause: tuple[str, ...] = ()
+    """From the outermost to the innermost cause, `file:line` first for an apply."""
+
+
+class Row:
+    """One item of data at one node.
+
+    The rows of one item form a chain through `parent`, from here back to the input, so a template can reach every
+    earlier value. `order` sorts rows as the input stands: `(17, 2)` is the third child of the eighteenth input row.
+    """
+
+    __slots__ = ("id", "node", "order", "parent", "ticket", "value")
+
+    def __init__(
+        self, id: str, order: tuple[int, ...], value: Any, node: int, parent: Row | None, ticket: Any = None
+    ) -> None:
+        self.id = id
+        self.order = order
+        self.value = value
+        self.node = node
+        self.parent = parent
+        self.ticket = ticket
+
+    def __repr__(self) -> str:
+        return f"Row({self.id!r}, node={self.node}, {self.value!r})"
+
+
+class StepRow(Row):
+    """A row made by a model's answer, with the reasoning that came beside it."""
+
+    __slots__ = ("reasoning",)
+
+    reasoning: str | None
+
+
+class JoinedRow(Row):
+    """A row after a join: the main line's value, with what the joined branches made of it."""
+
+    __slots__ = ("aliases",)
+
+    aliases: dict[str, Row | list[Row] | None]
+
+
+@dataclass(slots=True)
+class InputChunk:
+    """Consecutive input rows as they were read, before anything is made of them."""
+
+    index: int
+    first: int
+    """Position of the first row in the whole input."""
+    ids: list[str]
+    values: list[Any]
+    """Instances of the chain's input type; a row that does not fit is a `Failure` in its place."""
+    raw: list[Any]
+    """The rows as read: dicts, ready to be written as JSON."""
+
+
+@dataclass(slots=True)
+class NodeChunk:
+    """What one node made of one chunk, in input order."""
+
+    node_id: str
+    ids: list[str]
+    values: list[Any]
+    failures: list[Failure] = field(default_factory=list)

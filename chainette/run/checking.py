@@ -1,0 +1,159 @@
+"""Everything that can be checked before an engine starts, in one pass. Starts nothing and writes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chainette.chain import Chain
+from chainette.engine import capabilities
+from chainette.engine.enforced import unenforced_keywords
+from chainette.errors import ChainError, Problem
+from chainette.graph import Graph, Node, build, type_name
+from chainette.graph.signature import schema_of
+from chainette.plan import Plan, make_plan
+from chainette.prompts import CompiledPrompt, compile_prompts
+from chainette.run.options import RunOptions
+from chainette.specs import EngineRegistry, default_registry, read_engines_file
+from chainette.specs.registry import ENGINES_FILE
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A chain that was looked at whole. `ok` says whether it may run."""
+
+    graph: Graph
+    plan: Plan
+    prompts: Mapping[int, CompiledPrompt]
+    registry: EngineRegistry
+    problems: tuple[Problem, ...]
+    """Errors first, then warnings, then notes."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(problem) for problem in self.problems if problem.severity == "warning"]
+
+    def require(self) -> None:
+        """
+        Raises:
+            ChainError: with every error that was found.
+        """
+        if self.errors:
+            raise ChainError(self.errors)
+
+    def report(self) -> dict[str, Any]:
+        """All that `inspect` tells, ready for JSON."""
+        return {
+            "chain": self.graph.chain.name,
+            "signature": self.graph.signature,
+            "input": type_name(self.graph.input_type),
+            "nodes": [self._node(node) for node in self.graph.nodes if node.kind in ("step", "apply", "join")],
+            "engines": [
+                {**spec.public(), "description": self.plan.capabilities[name].description}
+                for name, spec in self.plan.engines.items()
+            ],
+            "plan": self.plan.public(),
+            "problems": [
+                {"where": p.where, "message": p.message, "hint": p.hint, "severity": p.severity} for p in self.problems
+            ],
+            "ok": self.ok,
+        }
+
+    def _node(self, node: Node) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "id": node.id,
+            "kind": node.kind,
+            "name": node.label,
+            "after": [] if node.parent < 0 else [self.graph.nodes[node.parent].id],
+            "input": type_name(node.input_type),
+            "output": type_name(node.output_type),
+            "intake": intake_words(node),
+        }
+        if node.kind == "step":
+            engine = self.plan.engine_of.get(node.index)
+            shown["engine"] = engine
+            shown["sampling"] = node.step.sampling.given()
+            shown["template_names"] = sorted(self.prompts[node.index].names) if node.index in self.prompts else []
+            shown["schema"] = schema_of(node.step.output_model)
+            shown["unenforced"] = unenforced(self.plan, node)
+        elif node.kind == "apply":
+            shown["shape"] = node.apply.shape.words
+        else:
+            shown["branches"] = {branch.alias: type_name(branch.type) for branch in node.branches}
+        return shown
+
+
+def intake_words(node: Node) -> str:
+    """How a row enters, in words; empty when it enters as it is."""
+    intake = node.intake
+    cast = f"cast from {type_name(intake.source_type)} to {type_name(node.input_type)}"
+    if intake.how == "alias":
+        return f'takes "{intake.alias}"' + (f", {cast}" if intake.cast else "")
+    if intake.how == "fields":
+        return "made of " + ", ".join(f"{name} ({source})" for name, source in intake.fields.items())
+    return cast if intake.cast else ""
+
+
+def unenforced(plan: Plan, node: Node) -> list[str]:
+    """Schema keywords that the step's engine will not hold the model to, so that only validation does."""
+    name = plan.engine_of.get(node.index)
+    if name is None:
+        return []
+    return unenforced_keywords(plan.engines[name], schema_of(node.step.output_model))
+
+
+def check(chain: Chain, options: RunOptions | None = None) -> Checked:
+    """Looks at the chain, its prompts and its engines. Nothing is raised for what is wrong with them: see `problems`.
+
+    Raises:
+        ChainError: an engines file that cannot be read.
+    """
+    options = options or RunOptions()
+    graph, problems = build(chain)
+    prompts, more = compile_prompts(graph)
+    problems = [*problems, *more]
+    registry, found = engines_here(options)
+    plan, more = make_plan(graph, registry, options.engines, capabilities)
+    problems += [*found, *more]
+    problems += [note for node in graph.steps for note in _schema_notes(plan, node)]
+    ranks = {"error": 0, "warning": 1, "note": 2}
+    problems.sort(key=lambda problem: ranks[problem.severity])
+    return Checked(graph, plan, prompts, registry, tuple(dict.fromkeys(problems)))
+
+
+def engines_here(options: RunOptions) -> tuple[EngineRegistry, list[Problem]]:
+    """The registry by precedence: code < engines file < environment. A file that is wrong is among the problems."""
+    registry = default_registry.copy()
+    named = options.engines_file or os.environ.get("CHAINETTE_ENGINES")
+    file = Path(named) if named else Path(ENGINES_FILE)
+    problems: list[Problem] = []
+    if named or file.is_file():
+        try:
+            for spec in read_engines_file(file):
+                registry.add(spec)
+        except ChainError as error:
+            problems += error.problems
+    try:
+        registry = registry.with_environment(os.environ)
+    except ChainError as error:
+        problems += error.problems
+    return registry, problems
+
+
+def _schema_notes(plan: Plan, node: Node) -> list[Problem]:
+    keywords = unenforced(plan, node)
+    if not keywords:
+        return []
+    message = f"the engine does not hold the model to {', '.join(keywords)}; answers are validated after"
+    return [Problem(f'step "{node.id}"', message, severity="note")]

@@ -1,0 +1,86 @@
+"""What may be said about one run, beside the chain and its input. Reads no files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from chainette.errors import ChainError, Problem, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of `chain.run` and of the command line; the names are the same."""
+
+    output_dir: str | os.PathLike[str] | None = None
+    """The run folder itself, new or empty. None: a new one under `runs_dir`."""
+    runs_dir: str | os.PathLike[str] = "runs"
+    engines_file: str | os.PathLike[str] | None = None
+    """None: `$CHAINETTE_ENGINES`, else `engines.yml` in the working directory if there is one."""
+    limit: int | None = None
+    """Input rows to take, from the first."""
+    columns: Sequence[str] | None = None
+    """Columns of the data, mapped in order onto the first model's fields."""
+    id_field: str | None = None
+    """Field of the data that gives the row ids."""
+    chunk_size: int | None = None
+    max_lines_per_file: int = 100_000
+    format: Literal["jsonl", "parquet", "csv"] = "jsonl"
+    flattened: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What `chainette.context().params` holds."""
+    max_failed: int | str | None = None
+    """Failed rows that are allowed, `5` or `"2%"`. None: a row that cannot be read stops the run."""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    """Step id -> engine name, before what the steps say."""
+    max_branches: int | None = None
+    """Branches of a group that are drawn."""
+    open_rows: int = 16_384
+    """Input rows that may be under way or wait for their turn to be committed."""
+    command: Sequence[str] = ()
+    """What was typed, for `graph.json`."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in ("limit", "chunk_size", "max_lines_per_file", "open_rows"):
+            value = getattr(self, name)
+            least = 0 if name == "limit" else 1
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                problems.append(Problem(name, f"must be a whole number from {least}, not {value!r}"))
+        if self.format not in ("jsonl", "parquet", "csv"):
+            problems.append(Problem("format", f'"{self.format}"', nearest(str(self.format), _FORMATS)))
+        try:
+            self.allowed_failures()
+        except ValueError:
+            problems.append(Problem("max_failed", f'"{self.max_failed}" is no number of rows', "5 or 2%"))
+        if problems:
+            raise ChainError(problems)
+
+    @classmethod
+    def of(cls, **options: Any) -> RunOptions:
+        """The options by name.
+
+        Raises:
+            ChainError: an unknown name, with the nearest, or a value that does not fit.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise ChainError([Problem("run", f'no option "{name}"', nearest(name, known)) for name in unknown])
+        return cls(**options)
+
+    def allowed_failures(self) -> tuple[float | None, float | None]:
+        """(rows, share of rows) that may fail; both None when nothing was said."""
+        if self.max_failed is None:
+            return None, None
+        text = str(self.max_failed).strip()
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(int(text))
+        if value < 0 or (text.endswith("%") and value > 1):
+            raise ValueError(text)
+        return (None, value) if text.endswith("%") else (value, None)
+
+
+_FORMATS = ("jsonl", "parquet", "csv")

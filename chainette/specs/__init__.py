@@ -1,0 +1,22 @@
+"""Recipes a user writes down: how to sample, and which engines there are. Knows nothing alive."""
+
+from chainette.specs.engine_spec import Capabilities, EngineSpec
+from chainette.specs.registry import (
+    DEFAULT_ENGINE,
+    EngineRegistry,
+    default_registry,
+    read_engines_file,
+    register_engine,
+)
+from chainette.specs.sampling import SamplingParams
+
+__all__ = [
+    "DEFAULT_ENGINE",
+    "Capabilities",
+    "EngineRegistry",
+    "EngineSpec",
+    "SamplingParams",
+    "default_registry",
+    "read_engines_file",
+    "register_engine",
+]

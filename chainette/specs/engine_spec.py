@@ -1,0 +1,137 @@
+"""The frozen recipe of an engine. Does not start anything and does not know the backends' command lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from chainette.errors import ChainError, Problem, nearest
+
+BackendName = Literal["vllm", "openai", "ollama", "embedded", "scripted"]
+
+# vLLM's own spelling. A name vLLM has gained since is taken through `vllm_args`.
+VLLM_ARGUMENTS = frozenset(
+    """
+    tokenizer tokenizer_mode trust_remote_code download_dir load_format config_format seed code_revision
+    tokenizer_revision hf_overrides served_model_name quantization enforce_eager max_model_len kv_cache_dtype
+    kv_cache_memory_bytes tensor_parallel_size pipeline_parallel_size data_parallel_size expert_parallel_size
+    enable_expert_parallel distributed_executor_backend block_size enable_prefix_caching swap_space cpu_offload_gb
+    max_num_batched_tokens max_num_seqs max_num_partial_prefills max_logprobs disable_log_stats enable_lora max_loras
+    max_lora_rank lora_modules lora_dtype limit_mm_per_prompt mm_processor_kwargs enable_chunked_prefill
+    scheduling_policy speculative_config compilation_config reasoning_parser chat_template chat_template_kwargs
+    generation_config override_generation_config enable_sleep_mode structured_outputs_config attention_backend
+    allowed_local_media_path tool_call_parser enable_auto_tool_choice async_scheduling
+    """.split()
+)
+
+
+class EngineSpec(BaseModel):
+    """One block of `engines.yml`. Equal specs mean the same engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str = Field(min_length=1)
+    backend: BackendName = "vllm"
+    model: str = ""
+    """A hub name, a folder or, for `embedded`, a `.gguf` file. Empty with `embedded`: the demo model."""
+    endpoint: str | None = None
+    """Base URL of a server that is not ours, up to and with `/v1`."""
+    api_key: SecretStr | None = None
+    """Better left out: `api_key_env` keeps the key out of files."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key for `endpoint`."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    revision: str | None = None
+    dtype: str | None = None
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    devices: tuple[int, ...] | None = None
+    replicas: int = Field(1, ge=1)
+    enable_reasoning: bool = False
+    lazy: bool = True
+    idle_timeout_s: float = Field(180, ge=0)
+    start_timeout_s: float = Field(600, gt=0)
+    request_timeout_s: float = Field(600, gt=0)
+    """For one call on the wire; `Step.timeout_s` is the tighter limit of a step."""
+    max_concurrency: int | None = Field(None, ge=1)
+    """Calls in flight at once; without it what the engine says it can take, or 64 for an endpoint."""
+    max_retries: int = Field(6, ge=0)
+    """Times a call is sent again after 408, 409, 429, 5xx or a broken connection."""
+    slots: int | None = Field(None, ge=1)
+    """`embedded`: answers made at the same time; without it one per core, at least 4."""
+    context_length: int | None = Field(None, ge=1)
+    """`embedded`: tokens of prompt and answer per slot."""
+    script: dict[str, Any] = Field(default_factory=dict)
+    """`scripted`: how the stand-in answers; see `chainette.engine.scripted.Script`."""
+    vllm_args: dict[str, Any] = Field(default_factory=dict)
+    """vLLM arguments by their own names; unknown keys of a `vllm` block that vLLM knows land here."""
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any], where: str = "") -> EngineSpec:
+        """A spec from a block of YAML or keyword arguments.
+
+        Raises:
+            ChainError: unknown keys (with the nearest name) and values that do not fit, all of them at once.
+        """
+        fields = dict(fields)
+        where = where or f'engine "{fields.get("name", "?")}"'
+        problems: list[Problem] = []
+        if fields.get("backend") is None:
+            fields["backend"] = _backend_of(fields)
+        passed: dict[str, Any] = dict(fields.pop("vllm_args", None) or {})
+        for key in sorted(set(fields) - set(cls.model_fields)):
+            if fields["backend"] == "vllm" and key in VLLM_ARGUMENTS:
+                passed[key] = fields.pop(key)
+                continue
+            known = set(cls.model_fields) | (set(VLLM_ARGUMENTS) if fields["backend"] == "vllm" else set())
+            problems.append(Problem(where, f'no such key "{key}"', nearest(str(key), known)))
+            fields.pop(key)
+        if passed:
+            fields["vllm_args"] = passed
+        if isinstance(fields.get("devices"), int):
+            fields["devices"] = (fields["devices"],)
+        try:
+            spec = cls(**fields)
+        except ValidationError as error:
+            for e in error.errors():
+                key = ".".join(str(part) for part in e["loc"])
+                problems.append(Problem(where, f"{key}: {e['msg']}, not {e['input']!r}"))
+            raise ChainError(problems) from None
+        if spec.backend != "embedded" and spec.backend != "scripted" and not spec.model:
+            problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))
+        if spec.backend == "embedded" and spec.model.endswith(".gguf") and not Path(spec.model).expanduser().is_file():
+            problems.append(Problem(where, f"there is no file {spec.model}"))
+        if spec.endpoint is not None and not spec.endpoint.startswith(("http://", "https://")):
+            problems.append(Problem(where, f'endpoint "{spec.endpoint}" is no URL', "e.g. http://localhost:8000/v1"))
+        if problems:
+            raise ChainError(problems)
+        return spec
+
+    def public(self) -> dict[str, Any]:
+        """The spec as it may stand in `graph.json`: no secrets, no defaults. Header values are secrets."""
+        shown = self.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
+        if self.headers:
+            shown["headers"] = dict.fromkeys(self.headers, "***")
+        return {"name": self.name, "backend": self.backend, **shown}
+
+
+def _backend_of(fields: dict[str, Any]) -> str:
+    """A `.gguf` file is for llama.cpp; an endpoint that is not vLLM's own is plain OpenAI; the rest is vLLM."""
+    if str(fields.get("model", "")).endswith(".gguf"):
+        return "embedded"
+    return "openai" if fields.get("endpoint") else "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend takes, said before anything is started."""
+
+    sampling: frozenset[str]
+    """The `SamplingParams` fields that reach the engine."""
+    images: bool
+    ready: str = ""
+    """Why this engine cannot be used on this machine, or the empty string."""
+    description: str = ""
+    """What it is, in words for a person."""

@@ -1,0 +1,142 @@
+"""Names to engine specs, from code, `engines.yml` and the environment. Starts nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chainette.errors import ChainError, Problem, nearest
+from chainette.specs.engine_spec import EngineSpec
+
+DEFAULT_ENGINE = "demo"
+"""The engine of a step that names none when no other is configured: the demo model that ships with the package."""
+
+ENGINES_FILE = "engines.yml"
+
+
+class EngineRegistry:
+    """Engine specs by name, in the order they were added."""
+
+    def __init__(self, specs: Mapping[str, EngineSpec] | None = None) -> None:
+        self._specs: dict[str, EngineSpec] = dict(specs or {})
+
+    def add(self, spec: EngineSpec) -> None:
+        """A later spec of the same name takes the place of the earlier one."""
+        self._specs[spec.name] = spec
+
+    def copy(self) -> EngineRegistry:
+        return EngineRegistry(self._specs)
+
+    def names(self) -> list[str]:
+        return [*self._specs, *([] if DEFAULT_ENGINE in self._specs else [DEFAULT_ENGINE])]
+
+    def default(self) -> EngineSpec:
+        """The engine of a step that names none: the only one configured, or the demo model.
+
+        Raises:
+            ChainError: several are configured, so a step must say which.
+        """
+        if len(self._specs) == 1:
+            return next(iter(self._specs.values()))
+        if not self._specs or DEFAULT_ENGINE in self._specs:
+            return self.get(DEFAULT_ENGINE)
+        raise ChainError(
+            Problem("", "names no engine, and several are configured", f"engine_name= one of {', '.join(self._specs)}")
+        )
+
+    def get(self, name: str) -> EngineSpec:
+        """The spec of that name; `demo` always exists.
+
+        Raises:
+            ChainError: there is none, with the nearest name.
+        """
+        if name in self._specs:
+            return self._specs[name]
+        if name == DEFAULT_ENGINE:
+            return EngineSpec(name=DEFAULT_ENGINE, backend="embedded")
+        if self._specs:
+            hint = nearest(name, self.names())
+        else:
+            hint = (
+                f"no {ENGINES_FILE} here and nothing registered: `chainette init` writes one, register_engine("
+                f'name="{name}", …) declares it, `--engine STEP={DEFAULT_ENGINE}` takes the demo model'
+            )
+        raise ChainError(Problem(f'engine "{name}"', "no such engine", hint))
+
+    def with_environment(self, environment: Mapping[str, str]) -> EngineRegistry:
+        """A copy in which `CHAINETTE_<ENGINE>_<FIELD>` has changed a field, e.g. `CHAINETTE_LLAMA3_ENDPOINT`."""
+        changed = self.copy()
+        for name, spec in self._specs.items():
+            prefix = f"CHAINETTE_{_shout(name)}_"
+            fields = {
+                field: environment[prefix + field.upper()]
+                for field in EngineSpec.model_fields
+                if prefix + field.upper() in environment and field != "name"
+            }
+            if fields:
+                base = spec.model_dump(exclude_unset=True)
+                changed.add(EngineSpec.parse({**base, **fields, "name": name}, f"environment {prefix}*"))
+        return changed
+
+
+def _shout(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).upper()
+
+
+def read_engines_file(path: str | os.PathLike[str]) -> list[EngineSpec]:
+    """The specs of an `engines.yml`, in order.
+
+    Raises:
+        ChainError: the file is missing, is not YAML, or holds a block that is wrong; all blocks are checked.
+    """
+    import yaml
+
+    file = Path(path)
+    try:
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ChainError(Problem(str(file), f"cannot be read: {error.strerror}")) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ChainError(Problem(str(file), f"is not YAML: {' '.join(str(error).split())}")) from None
+    content = {} if content is None else content
+    if not isinstance(content, dict) or not set(content) <= {"engines", "devices"}:
+        raise ChainError(Problem(str(file), "must be a mapping with the key `engines`", "engines: [{name: …}]"))
+    blocks = content.get("engines")
+    blocks = [] if blocks is None else blocks
+    if not isinstance(blocks, list):
+        raise ChainError(Problem(str(file), "`engines` must be a list of blocks"))
+    specs: list[EngineSpec] = []
+    problems: list[Problem] = []
+    for position, block in enumerate(blocks):
+        where = f"{file}: engines[{position}]"
+        if not isinstance(block, dict) or not block.get("name"):
+            problems.append(Problem(where, "must be a mapping with a `name`"))
+            continue
+        try:
+            spec = EngineSpec.parse(block, f'{where} "{block["name"]}"')
+        except ChainError as error:
+            problems += error.problems
+            continue
+        if any(other.name == spec.name for other in specs):
+            problems.append(Problem(where, f'a second engine called "{spec.name}"'))
+        specs.append(spec)
+    if problems:
+        raise ChainError(problems)
+    return specs
+
+
+default_registry = EngineRegistry()
+"""What `register_engine` fills: the one piece of module state in the library."""
+
+
+def register_engine(name: str, **fields: Any) -> EngineSpec:
+    """Declares an engine in code; the keys are those of `engines.yml`. The same name again replaces it.
+
+    Raises:
+        ChainError: an unknown key (with the nearest name) or a value that does not fit.
+    """
+    spec = EngineSpec.parse({"name": name, **fields})
+    default_registry.add(spec)
+    return spec

@@ -1,0 +1,66 @@
+"""`SamplingParams`, spelled as vLLM spells it. Does not know which backend takes which field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chainette.errors import ChainError, Problem, nearest
+
+
+class SamplingParams(BaseModel):
+    """How the model draws its tokens. A field left out is left to the engine.
+
+    Source: https://docs.vllm.ai/en/latest/api/vllm/sampling_params.html
+
+    Raises:
+        ChainError: an unknown field (with the nearest name) or a value out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int | None = Field(None, ge=1)
+    """Answers per prompt; each becomes a row `17.0`, `17.1`, …"""
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = None
+    min_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    include_stop_str_in_output: bool | None = None
+    bad_words: list[str] | None = None
+    ignore_eos: bool | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    min_tokens: int | None = Field(None, ge=0)
+    logprobs: int | None = Field(None, ge=0)
+    prompt_logprobs: int | None = Field(None, ge=0)
+    logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    truncate_prompt_tokens: int | None = None
+    extra_args: dict[str, Any] | None = None
+    """Sent as further fields of the request body, unchecked."""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ChainError([_problem(e) for e in error.errors()]) from None
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were set, by name; the rest is the engine's to choose."""
+        return self.model_dump(exclude_none=True)
+
+
+def _problem(error: Any) -> Problem:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        hint = nearest(name, SamplingParams.model_fields)
+        return Problem(f"SamplingParams.{name}", "no such sampling field", hint)
+    return Problem(f"SamplingParams.{name}", f"{error['msg']}, not {error['input']!r}")

@@ -1,0 +1,59 @@
+"""`chainette init`: a project to start from. Knows where the templates are, not what stands in them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_FILES = ("chain.py", "inputs.jsonl", "engines.yml", "README.md")
+
+
+def init(
+    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="Where; made if it is not there.")] = ".",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Write a project to start from: a chain, an input, engines.yml."""
+    folder = Path(directory)
+    there = [name for name in _FILES if (folder / name).exists()]
+    if there:
+        from chainette.errors import ChainetteError
+
+        raise_with_code(ChainetteError(f"{folder / there[0]} is there already, and nothing is overwritten"), directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            with (folder / name).open("x", encoding="utf-8", newline="\n") as file:
+                file.write(template(name))
+    except OSError as error:
+        from chainette.errors import ChainetteError
+
+        raise_with_code(ChainetteError(f"{error.filename or folder} cannot be written: {error.strerror}"), directory)
+    command = "chainette run chain.py:chain -i inputs.jsonl"
+    if as_json:
+        from chainette.cli.output import write_json
+
+        write_json({"folder": str(folder), "files": list(_FILES), "next": command})
+        return
+    for name in _FILES:
+        sys.stdout.write(f"wrote {folder / name}\n")
+    enter = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    sys.stdout.write(f"next: {enter}{command}\n")
+
+
+def template(name: str) -> str:
+    """One file of the project, as it is written."""
+    from importlib.resources import files
+
+    return (files("chainette.cli") / "templates" / name).read_text(encoding="utf-8")
+
+
+def raise_with_code(error: Exception, directory: str) -> None:
+    """The folder is wrong, so the call is: 2, and another folder as the way on."""
+    from chainette.cli.trouble import WRONG, report
+
+    error.add_note(f"chainette init {'my-chain' if directory == '.' else directory + '-2'}")
+    report(error)
+    raise typer.Exit(WRONG)

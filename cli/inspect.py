@@ -1,0 +1,222 @@
+"""`chainette inspect` and `inspect-dag`: a chain seen without engines. Knows the report, not how it is made."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainette.cli.target import chain_target, load, pairs
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from chainette.cli.wording import Glyphs
+    from chainette.run import RunOptions
+
+Words = Annotated[
+    list[str],
+    typer.Argument(metavar="CHAIN", help="module:chain, file.py:chain, or FILE CHAIN.", show_default=False),
+]
+EnginesFile = Annotated[
+    str | None,
+    typer.Option("--engines", "-f", metavar="FILE", show_default=False, help="Default: the engines.yml here."),
+]
+Engine = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STEP=NAME", show_default=False, help="Another engine for a step; several times."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Icons = Annotated[bool, typer.Option("--icons/--no-icons", help="Signs beyond ASCII.")]
+MaxBranches = Annotated[
+    int | None, typer.Option(min=1, metavar="N", show_default=False, help="Draw at most so many branches of a group.")
+]
+
+
+class Drawing(StrEnum):
+    """How a graph is drawn."""
+
+    tree = "tree"
+    mermaid = "mermaid"
+    dot = "dot"
+    json = "json"
+
+
+def inspect(
+    *,
+    words: Words,
+    engines: EnginesFile = None,
+    engine: Engine = None,
+    as_json: AsJson = False,
+    icons: Icons = True,
+) -> None:
+    """Say everything that a run would refuse, node by node, without engines."""
+    target = chain_target(words)
+    from chainette.run import RunOptions
+
+    options = RunOptions(engines_file=engines, engines=pairs(engine, "--engine"))
+    raise typer.Exit(say_report(target, options, as_json, icons))
+
+
+def inspect_dag(
+    *,
+    words: Words,
+    format: Annotated[Drawing, typer.Option("--format", help="How it is drawn.")] = Drawing.tree,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, like --format json.")] = False,
+    icons: Icons = True,
+    max_branches: MaxBranches = None,
+) -> None:
+    """Draw a chain's graph."""
+    from chainette.cli import drawing
+    from chainette.cli.output import write, write_json
+    from chainette.run import check
+
+    checked = check(load(chain_target(words)))
+    report, outline = checked.report(), checked.graph.outline
+    nodes = {node["id"]: (str(node["kind"]), _label(node)) for node in report["nodes"]}
+    if as_json or format is Drawing.json:
+        ways = [{"from": w.start, "to": w.end, "label": w.label} for w in drawing.arrows(outline)]
+        write_json({"chain": report["chain"], "nodes": report["nodes"], "edges": ways, "outline": outline})
+    elif format is Drawing.mermaid:
+        write(drawing.mermaid(report["chain"], nodes, drawing.arrows(outline)))
+    elif format is Drawing.dot:
+        write(drawing.dot(report["chain"], nodes, drawing.arrows(outline)))
+    else:
+        _print_tree(report, outline, icons, max_branches)
+    if not checked.ok:
+        sys.stderr.write(f"the chain has problems: chainette inspect {' '.join(words)}\n")
+        raise typer.Exit(2)
+
+
+def _label(node: dict[str, Any]) -> str:
+    return node["id"] if node["name"] in ("", node["id"]) else f"{node['id']}: {node['name']}"
+
+
+def _print_tree(report: dict[str, Any], outline: object, icons: bool, max_branches: int | None) -> None:
+    from chainette.cli.drawing import tree_lines
+    from chainette.cli.screen import NAME, QUIET, console, glyphs, line
+    from chainette.cli.wording import one_line
+
+    signs = glyphs(sys.stdout, icons)
+    shown = console(sys.stdout)
+    nodes = {node["id"]: node for node in report["nodes"]}
+    shown.print(line((one_line(report["chain"]), NAME), (f" {signs.dot} input {one_line(report['input'])}", QUIET)))
+    drawn = tree_lines(outline, signs, max_branches)
+    wide = max((len(d.prefix) + len(d.text) for d in drawn), default=0) + 4
+    for d in drawn:
+        if d.node is None:
+            shown.print(line((d.prefix, QUIET), (d.text, "italic")))
+            continue
+        node = nodes[d.node]
+        sign = {"apply": signs.apply, "join": signs.join}.get(node["kind"], signs.step)
+        pad = " " * (wide - len(d.prefix) - len(d.text) - 2)
+        types = f"{node['input']} -> {node['output']}" if node["kind"] != "join" else ""
+        shown.print(line((d.prefix, QUIET), f"{sign} ", (d.text, NAME), pad, (one_line(types), QUIET)))
+
+
+def say_report(target: str, options: RunOptions, as_json: bool, icons: bool) -> int:
+    """Checks a chain and says all that was found; returns the exit code."""
+    from chainette.cli.output import write_json
+    from chainette.errors import ChainError
+    from chainette.run import check
+
+    try:
+        checked = check(load(target), options)
+    except ChainError as error:
+        if not as_json:
+            raise
+        write_json({"chain": target, "nodes": [], "engines": [], "problems": _problems(error), "ok": False})
+        return 2
+    from chainette.cli.devices import what_is_here
+
+    report = {**checked.report(), "devices": what_is_here()}
+    if as_json:
+        write_json(report)
+        return 0 if checked.ok else 2
+    from chainette.cli.screen import console, glyphs
+
+    signs = glyphs(sys.stdout, icons)
+    shown = console(sys.stdout)
+    for text in report_lines(report, signs):
+        shown.print(text, soft_wrap=True)
+    if checked.ok:
+        shown.print(f"next: chainette run {target} -i INPUT", soft_wrap=True)
+    return 0 if checked.ok else 2
+
+
+def _problems(error: Any) -> list[dict[str, str]]:
+    from dataclasses import asdict
+
+    return [asdict(problem) for problem in error.problems]
+
+
+def report_lines(report: dict[str, Any], signs: Glyphs) -> list[Text]:
+    """The report as text: nodes, engines, devices, problems."""
+    from chainette.cli.screen import NAME, QUIET, line
+    from chainette.cli.wording import counted, one_line
+
+    title = f" {signs.dot} {counted(len(report['nodes']), 'node')} {signs.dot} input {one_line(report['input'])}"
+    lines = [line((one_line(report["chain"]), NAME), (title, QUIET)), line()]
+    for node in report["nodes"]:
+        lines += _node_lines(node, signs)
+    if report["engines"]:
+        lines += [line(), line(("engines", NAME))]
+        lines += [_engine_line(engine) for engine in report["engines"]]
+    from chainette.cli.devices import device_words
+
+    lines += [line(), line(("devices", NAME))]
+    lines += [line(f"  {name:<8} {words}") for name, words in device_words(report["devices"])]
+    return [*lines, line(), *_problem_lines(report["problems"], signs)]
+
+
+def _engine_line(engine: dict[str, Any]) -> Text:
+    from chainette.cli.screen import NAME, QUIET, line
+    from chainette.cli.wording import one_line
+
+    about = one_line(engine.get("description") or engine.get("model") or "")
+    return line("  ", (one_line(engine["name"]), NAME), f"  {engine['backend']}  ", (about, QUIET))
+
+
+def _node_lines(node: dict[str, Any], signs: Glyphs) -> list[Text]:
+    from chainette.cli.screen import NAME, QUIET, WARN, line
+    from chainette.cli.wording import one_line
+
+    sign = {"apply": signs.apply, "join": signs.join}.get(node["kind"], signs.step)
+    name = "" if node["name"] == node["id"] else f"  {one_line(node['name'])}"
+    lines = [line(f"{sign} ", (one_line(node["id"]), NAME), name, (f"  {node['kind']}", QUIET))]
+
+    def say(what: str, value: object, style: str = "") -> None:
+        if value:
+            lines.append(line("    ", (f"{what:<9} ", QUIET), (one_line(value), style)))
+
+    if node["kind"] != "join":
+        say("types", f"{node['input']} -> {node['output']}")
+    say("branches", ", ".join(f"{alias}: {type_}" for alias, type_ in node.get("branches", {}).items()))
+    say("cast", node.get("intake"), WARN if "cast" in str(node.get("intake")) else "")
+    say("shape", node.get("shape"))
+    say("engine", node.get("engine"))
+    say("sampling", ", ".join(f"{k}={v}" for k, v in (node.get("sampling") or {}).items()))
+    say("templates", ", ".join(node.get("template_names") or []))
+    unenforced = ", ".join(node.get("unenforced") or [])
+    say("schema", unenforced and f"{unenforced}: not enforced by the engine, validated after", WARN)
+    return lines
+
+
+def _problem_lines(problems: list[dict[str, str]], signs: Glyphs) -> list[Text]:
+    from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
+    from chainette.cli.wording import counted, one_line
+
+    styles = {"error": BAD, "warning": WARN, "note": QUIET}
+    lines = []
+    for p in problems:
+        where = f"{one_line(p['where'])}: " if p["where"] else ""
+        severity = (f"{p['severity']:<8}", styles.get(p["severity"], ""))
+        lines.append(line(severity, (where, NAME), one_line(p["message"])))
+        if p["hint"]:
+            lines.append(line(" " * 8, (f"hint: {one_line(p['hint'])}", QUIET)))
+    errors = sum(p["severity"] == "error" for p in problems)
+    if errors:
+        return [*lines, line((f"{signs.failed} {counted(errors, 'error')}: a run would be refused", f"bold {BAD}"))]
+    return [*lines, line((f"{signs.done} nothing stands in the way of a run", GOOD))]

@@ -1,0 +1,189 @@
+"""`chainette run`: options to a run, its events to the screen, its end to an exit code."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainette.cli.target import Call, load, pairs, parse_call, wrong_call
+
+if TYPE_CHECKING:
+    from chainette.chain import Chain
+    from chainette.cli.watching import Screen, Watcher
+    from chainette.run import RunOptions, RunResult
+
+DATA, ENGINES, SCREEN = "Input and output", "Engines", "On the screen"
+
+
+class Format(StrEnum):
+    """What step files are written as."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    csv = "csv"
+
+
+def _option(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, help=help, **more)
+
+
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CHAIN",
+        help="module:chain, file.py:chain or chain.yml. The older FILE CHAIN INPUT OUT is taken too.",
+        show_default=False,
+    ),
+]
+Input = Annotated[
+    str | None,
+    _option(DATA, "--input", "-i", metavar="INPUT", help="A file, folder, glob, dataset name, or - (stdin)."),
+]
+OutputDir = Annotated[
+    str | None,
+    _option(DATA, "--output-dir", "-o", metavar="DIR", help="The run folder, new or empty; else one under runs/."),
+]
+Limit = Annotated[int | None, _option(DATA, min=0, metavar="N", help="Take only the first N input rows.")]
+Columns = Annotated[
+    str | None, _option(DATA, metavar="A,B", help="Columns of the data for the first model's fields, in order.")
+]
+IdField = Annotated[str | None, _option(DATA, metavar="FIELD", help="The field that holds the rows' ids.")]
+ChunkSize = Annotated[int | None, _option(DATA, min=1, metavar="N", help="Rows that are committed together.")]
+MaxLines = Annotated[
+    int, _option(DATA, "--max-lines-per-file", min=1, metavar="N", help="Rows per output file (100,000).")
+]
+OutFormat = Annotated[Format, _option(DATA, "--format", metavar="FORMAT", help="jsonl, parquet or csv.")]
+Flattened = Annotated[
+    bool, _option(DATA, "--flattened/--no-flattened", help="Write a line per final row with all steps' fields (yes).")
+]
+Param = Annotated[list[str] | None, _option(DATA, metavar="K=V", help="A parameter for applies; several times.")]
+Reuse = Annotated[str | None, _option(DATA, metavar="RUN", help="Take finished calls from a run (a later version).")]
+MaxFailed = Annotated[
+    str | None, _option(DATA, metavar="N|P%", help="Failed rows that still count as success, 5 or 2% (none).")
+]
+EnginesFile = Annotated[
+    str | None, _option(ENGINES, "--engines", "-f", metavar="FILE", help="Default: the engines.yml here, if any.")
+]
+Engine = Annotated[
+    list[str] | None, _option(ENGINES, metavar="STEP=NAME", help="Another engine for a step; several times.")
+]
+DryRun = Annotated[bool, _option(ENGINES, "--dry-run", help="Check everything, as inspect does; start nothing.")]
+Quiet = Annotated[bool, _option(SCREEN, "--quiet", "-q", help="Only errors, and the folder's path on stdout.")]
+JsonLogs = Annotated[bool, _option(SCREEN, "--json-logs", help="Each event as a line of JSON on stdout.")]
+Icons = Annotated[bool, _option(SCREEN, "--icons/--no-icons", help="Signs beyond ASCII (yes).")]
+MaxBranches = Annotated[int | None, _option(SCREEN, min=1, metavar="N", help="Draw at most N branches of a group.")]
+StreamWriter = Annotated[bool, typer.Option("--stream-writer/--no-stream-writer", hidden=True)]
+
+
+def run(
+    *,
+    words: Words,
+    input: Input = None,
+    output_dir: OutputDir = None,
+    limit: Limit = None,
+    columns: Columns = None,
+    id_field: IdField = None,
+    chunk_size: ChunkSize = None,
+    max_lines_per_file: MaxLines = 100_000,
+    format: OutFormat = Format.jsonl,
+    flattened: Flattened = True,
+    param: Param = None,
+    reuse: Reuse = None,
+    max_failed: MaxFailed = None,
+    engines: EnginesFile = None,
+    engine: Engine = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    json_logs: JsonLogs = False,
+    icons: Icons = True,
+    max_branches: MaxBranches = None,
+    stream_writer: StreamWriter = True,
+) -> None:
+    """Run a chain over an input and leave a run folder.
+
+    chainette run examples.reviews:chain -i examples/reviews.jsonl
+    """
+    call = parse_call(words, input, output_dir)
+    if reuse is not None:
+        raise wrong_call("--reuse", "comes with a later version", "without it every call is made again")
+    if call.input is None and not dry_run:
+        hint = "-i with a JSONL, JSON, CSV or Parquet file, a folder or glob of them, a dataset's name, or - for stdin"
+        raise wrong_call("--input", "says which rows, and is missing", hint)
+    from chainette.cli.watching import Screen
+    from chainette.run import RunOptions
+
+    options = RunOptions(
+        output_dir=call.output_dir,
+        engines_file=engines,
+        limit=limit,
+        columns=[c.strip() for c in columns.split(",") if c.strip()] if columns else None,
+        id_field=id_field,
+        chunk_size=chunk_size,
+        max_lines_per_file=max_lines_per_file,
+        format=format.value,
+        flattened=flattened,
+        params=dict(pairs(param, "--param")),
+        max_failed=max_failed,
+        engines=pairs(engine, "--engine"),
+        max_branches=max_branches,
+        command=sys.argv,
+    )
+    screen = Screen(quiet, json_logs, icons, max_branches)
+    raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen))
+
+
+def execute(call: Call, options: RunOptions, screen: Screen) -> int:
+    """The run itself; returns the exit code."""
+    import contextlib
+
+    from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
+    from chainette.errors import ChainError, ChainetteError
+
+    out, err = sys.stdout, sys.stderr
+    watcher = screen.watcher(out, err)
+    try:
+        chain = load(call.target)
+        with contextlib.redirect_stdout(err), watcher:
+            result = _run(chain, call, options, watcher)
+    except (ChainetteError, KeyboardInterrupt) as error:
+        began = watcher.state.started is not None
+        if screen.json_logs:
+            _say_error(watcher, error, exit_code(error, began))
+        if isinstance(error, ChainError):
+            error.add_note(f"chainette inspect {call.target}")
+        elif began and watcher.state.started is not None and isinstance(error, ChainetteError):
+            error.add_note(f"chainette show {watcher.state.started.run_id}")
+        return report(error, began)
+    allowed = result.allowed_failed
+    screen.say_end(watcher.state, str(result.folder), out, err, allowed)
+    if result.state != "done":
+        return INTERRUPTED if result.state == "interrupted" else STOPPED
+    return FAILED_ROWS if result.rows_failed and not allowed else 0
+
+
+def _run(chain: Chain, call: Call, options: RunOptions, watcher: Watcher) -> RunResult:
+    from chainette.run import run as run_chain
+
+    return run_chain(chain, call.input, options, listener=watcher, handle_signals=True)
+
+
+def _say_error(watcher: Watcher, error: BaseException, code: int) -> None:
+    from dataclasses import asdict
+
+    from chainette.cli.jsonlog import JsonLines
+    from chainette.errors import ChainError
+
+    if isinstance(watcher, JsonLines):
+        problems = [asdict(p) for p in error.problems] if isinstance(error, ChainError) else []
+        kind = type(error).__name__
+        watcher.say("error", {"kind": kind, "message": str(error), "problems": problems, "exit_code": code})
+
+
+def dry(call: Call, options: RunOptions, screen: Screen) -> int:
+    """Everything that is checked before a run; returns the exit code."""
+    from chainette.cli.inspect import say_report
+
+    return say_report(call.target, options, as_json=screen.json_logs, icons=screen.icons)

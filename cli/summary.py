@@ -1,0 +1,73 @@
+"""What stands on the terminal when a run is over: counts, the commonest failures, the next command. Draws no graph."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
+from chainette.cli.wording import Glyphs, count, counted, one_line, rate, seconds
+from chainette.events import RunFinished
+
+COMMONEST = 3
+_STYLES = {"done": GOOD, "interrupted": WARN, "stopped": BAD}
+
+
+def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False) -> list[Text]:
+    """The end of a run in a few lines; `allowed` when its failures are within `--max-failed`."""
+    dot = f" {glyphs.dot} "
+    good = finished.state == "done" and not finished.rows_failed
+    sign = glyphs.done if good else glyphs.failed if finished.state == "stopped" else glyphs.dash
+    style = _STYLES.get(finished.state, "") if good or finished.state != "done" else WARN
+    text = line((f"{sign} {finished.state}", f"bold {style}"))
+    text.append(f"{dot}{counted(finished.rows_in, 'row')} in{dot}{count(finished.rows_out)} out")
+    if finished.rows_failed:
+        text.append(dot).append(f"{count(finished.rows_failed)} failed", style=BAD)
+        text.append(" (allowed)" if allowed else "")
+    if finished.rows_dropped:
+        text.append(f"{dot}{count(finished.rows_dropped)} dropped")
+    text.append(f"{dot}{seconds(finished.elapsed_s)}")
+    if finished.elapsed_s > 0 and finished.rows_in:
+        text.append(f"{dot}{rate(finished.rows_in / finished.elapsed_s)}", style=QUIET)
+    lines = [text]
+    if finished.message:
+        lines.append(Text(f"  {one_line(finished.message)}", style=style))
+    lines += _failures(finished, width, glyphs)
+    lines.append(line("  folder  ", one_line(finished.folder)))
+    command = next_command(finished)
+    if command:
+        lines.append(line("  next    ", (command, NAME)))
+    return lines
+
+
+def next_command(finished: RunFinished) -> str:
+    """What to type after this run."""
+    if finished.failures:
+        return f"chainette show {finished.run_id} {finished.failures[0][0]} --failed"
+    if finished.state != "done":
+        return f"chainette show {finished.run_id}"
+    return ""
+
+
+def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
+    most = sorted(finished.failures, key=lambda f: -f[3])
+    shown = most[:COMMONEST]
+    if not shown:
+        return []
+    digits = max(len(count(f[3])) for f in shown)
+    where = [one_line(f"{node} {kind}") for node, kind, _, _ in shown]
+    where_width = min(max(len(w) for w in where), width // 3)
+    lines = []
+    for (_, _, message, often), place in zip(shown, where, strict=True):
+        text = line("  ", (f"{count(often):>{digits}} ×" if glyphs.dot == "·" else f"{count(often):>{digits}} x", BAD))
+        text.append(f" {place:<{where_width}}  {one_line(message)}")
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
+    if len(most) > COMMONEST:
+        rest = sum(f[3] for f in most[COMMONEST:])
+        lines.append(line((f"  {glyphs.more} and {count(rest)} in {len(most) - COMMONEST} other kinds", QUIET)))
+    return lines
+
+
+def plain_summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False) -> str:
+    """The same without colour, one string with line breaks."""
+    return "\n".join(text.plain.rstrip() for text in summary(finished, glyphs, width, allowed)) + "\n"

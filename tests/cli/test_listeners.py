@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import json
+
+from tests.cli.hand_made import finished, node, progressed, started
+
+from chainette.cli.jsonlog import JsonLines
+from chainette.cli.live import LiveView
+from chainette.cli.plain import PlainLines
+from chainette.cli.summary import plain_summary
+from chainette.cli.watching import Screen, Silence
+from chainette.cli.wording import ICONS, PLAIN
+from chainette.events import ChunkCommitted, EngineStarted, EngineStarting, Event, Interrupted, Warned
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def plain(*events: Event) -> list[str]:
+    stream = io.StringIO()
+    lines = PlainLines(stream, now_s=lambda: 0.0, stamp=lambda: "12:00:00")
+    for event in events:
+        lines(event)
+    return stream.getvalue().splitlines()
+
+
+def as_json(*events: Event) -> list[dict[str, object]]:
+    stream = io.StringIO()
+    listener = JsonLines(stream, stamp=lambda: "2026-11-21T00:00:00.000Z")
+    for event in events:
+        listener(event)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_plain_lines_say_start_engines_and_warnings() -> None:
+    assert plain(started(100, ("careful",)), EngineStarting("demo", "llama.cpp"), EngineStarted("demo", "", 1.5)) == [
+        "12:00:00  Reviews: 100 rows into runs/reviews-20261121-005512-a1b2",
+        "12:00:00  engine demo: the demo model, 3M parameters, knows only the examples",
+        "12:00:00  warning: careful",
+        "12:00:00  engine demo: starting: llama.cpp",
+        "12:00:00  engine demo: ready after 1.50 s",
+    ]
+
+
+def test_plain_progress_comes_every_tenth_part() -> None:
+    lines = plain(started(100), *(progressed(done / 1000, done) for done in range(1, 100)))
+    assert [line.split(" | ")[0].split("  ")[1] for line in lines[2:]] == [
+        f"{done} of 100 rows ({done}%)" for done in range(10, 100, 10)
+    ]
+
+
+def test_plain_progress_comes_every_five_seconds_when_rows_are_slow() -> None:
+    lines = plain(started(None), *(progressed(second / 2, 0) for second in range(41)))
+    assert len(lines[2:]) == 4
+    assert lines[2].startswith("12:00:00  0 of 100 rows read")
+
+
+def test_the_last_plain_line_has_the_counts_of_the_end() -> None:
+    last = plain(started(100), finished())[-1]
+    assert "100 of 100 rows (100%)" in last
+    assert "summarise 100" in last
+    assert "400 calls, 8,000 tokens written" in last
+
+
+def test_a_plain_line_stays_one_line_whatever_a_message_holds() -> None:
+    assert plain(Warned("a\nb\x1b[31m")) == ["12:00:00  warning: a b"]
+
+
+def test_plain_lines_say_that_a_run_was_interrupted() -> None:
+    assert "a second Ctrl-C stops at once" in plain(Interrupted())[0]
+
+
+def test_json_logs_are_one_object_a_line_named_by_its_event() -> None:
+    said = as_json(started(), progressed(1, 2, extract=node(3)), ChunkCommitted(0, 512), finished())
+    assert [line["event"] for line in said] == ["run_started", "progressed", "chunk_committed", "run_finished"]
+    assert said[0]["engines"] == [
+        {"name": "demo", "description": "the demo model, 3M parameters, knows only the examples"}
+    ]
+    assert said[1]["nodes"]["extract"]["done"] == 3  # type: ignore[index]
+    assert said[2] == {
+        "event": "chunk_committed",
+        "time": "2026-11-21T00:00:00.000Z",
+        "chunk": 0,
+        "rows_committed": 512,
+    }
+
+
+def test_json_logs_can_carry_any_text() -> None:
+    assert as_json(Warned('é "\n\ud800'))[0]["message"] == 'é "\n\ud800'
+
+
+def test_the_live_view_ends_with_the_exact_counts() -> None:
+    stream = Terminal()
+    with LiveView(ICONS, stream=stream, now_s=lambda: 0.0) as view:
+        view(started(100))
+        view(progressed(1, 40, extract=node(50)))
+        view(finished())
+    assert "100/100" in stream.getvalue()
+    assert "400 calls · 8,000 tokens written" in stream.getvalue()
+
+
+def test_the_live_view_draws_nothing_before_the_run_has_started() -> None:
+    stream = Terminal()
+    with LiveView(ICONS, stream=stream):
+        pass
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_the_live_view_and_a_pipe_plain_lines() -> None:
+    assert isinstance(Screen().watcher(io.StringIO(), io.StringIO()), PlainLines)
+    assert isinstance(Screen(quiet=True).watcher(io.StringIO(), Terminal()), Silence)
+    assert isinstance(Screen(json_logs=True).watcher(io.StringIO(), Terminal()), JsonLines)
+
+
+FAILURES = (
+    ("extract", "schema", "rating: less than or equal to 5", 8),
+    ("extract", "truncated", "stopped at max_tokens", 30),
+    ("extract", "timeout", "60 s", 1),
+    ("extract", "http", "500", 2),
+)
+
+
+def test_the_summary_tells_the_three_commonest_failures_and_how_to_see_them() -> None:
+    text = plain_summary(finished(failures=FAILURES), ICONS, 100)
+    lines = text.splitlines()
+    assert lines[0] == "– done · 100 rows in · 59 out · 41 failed · 12.3 s · 8.1/s"
+    assert [line.split()[0] for line in lines[1:4]] == ["30", "8", "2"]
+    assert lines[4] == "  … and 1 in 1 other kinds"
+    assert "folder  runs/reviews-20261121-005512-a1b2" in text
+    assert "chainette show reviews-20261121-005512-a1b2 extract --failed" in text
+
+
+def test_a_good_end_needs_no_next_command() -> None:
+    text = plain_summary(finished(), PLAIN, 100)
+    assert text.startswith("ok done - 100 rows in - 100 out")
+    assert "next" not in text
+
+
+def test_a_stopped_run_says_why() -> None:
+    assert "the disk is full" in plain_summary(finished("stopped", message="the disk is full"), ICONS, 100)
+
+
+def test_the_folder_goes_to_stdout_when_a_program_reads_it() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    watcher = Silence()
+    watcher(finished())
+    Screen().say_end(watcher.state, "runs/r", out, err, allowed=True)
+    assert out.getvalue() == "runs/r\n"
+    assert "done" in err.getvalue()
+
+
+def test_quiet_says_only_the_folder() -> None:
+    out, err = Terminal(), Terminal()
+    watcher = Silence()
+    watcher(finished())
+    Screen(quiet=True).say_end(watcher.state, "runs/r", out, err, allowed=True)
+    assert (out.getvalue(), err.getvalue()) == ("runs/r\n", "")
