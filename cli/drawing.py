@@ -88,14 +88,15 @@ def _group_arrows(group: dict[str, Any], before: str | None, label: str) -> list
         inside = arrows(branch.get("items"), before, name)
         found += inside
         if branch.get("alias"):
-            ends.append((_last(branch.get("items"), before), str(branch["alias"])))
+            ends.append((last_node(branch.get("items"), before), str(branch["alias"])))
     if join is not None:
         found.append(Arrow(before, join, label))
         found += [Arrow(end, join, alias) for end, alias in ends]
     return found
 
 
-def _last(items: object, before: str | None) -> str | None:
+def last_node(items: object, before: str | None = None) -> str | None:
+    """The node that a sequence ends with; a group without a join ends where it began."""
     for item in items if isinstance(items, list | tuple) else []:
         before = item if isinstance(item, str) else item.get("join") or before
     return before

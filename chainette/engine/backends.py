@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol, cast
 
+from chainette.engine.protocol import Engine
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
 ALL_SAMPLING = frozenset(SamplingParams.model_fields)
@@ -24,6 +26,17 @@ class Launch:
     """May hold the key, which is why it does not go by the command line."""
     api_key: str = field(repr=False)
     environment: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server of ours that is up."""
+
+    url: str
+    """Up to and with `/v1`."""
+    api_key: str = field(repr=False)
+    died: Callable[[], str | None]
+    """Why its process is gone, or None while it lives."""
 
 
 class Backend(Protocol):
@@ -49,6 +62,10 @@ class Backend(Protocol):
         Raises:
             EngineStartError: a file or a library is missing, with what to do about it.
         """
+        ...
+
+    def connect(self, spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+        """The client; `running` is None for an endpoint that is not ours."""
         ...
 
 

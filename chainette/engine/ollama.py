@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chainette.engine import openai
-from chainette.engine.backends import Launch
+from chainette.engine.backends import Launch, Running
+from chainette.engine.protocol import Engine
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
 LOCAL = "http://localhost:11434/v1"
@@ -37,3 +39,7 @@ def body(spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingPara
 
 def launch(spec: EngineSpec) -> Launch:
     return openai.launch(spec)
+
+
+def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+    return openai.connect(spec, running, warn)

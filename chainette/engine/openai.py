@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch
+from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running
+from chainette.engine.protocol import Engine
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -32,6 +34,12 @@ def base_url(spec: EngineSpec) -> str:
 
 def launch(spec: EngineSpec) -> Launch:
     raise EngineStartError(f'engine "{spec.name}" is an endpoint; there is nothing to start')
+
+
+def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+    from chainette.engine.endpoint import EndpointEngine
+
+    return EndpointEngine(spec, warn=warn)
 
 
 def body(spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingParams) -> dict[str, Any]:

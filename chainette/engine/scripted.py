@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from chainette.engine import openai
-from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch
+from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running
 from chainette.engine.endpoint import EndpointEngine
+from chainette.engine.protocol import Engine
 from chainette.engine.replies import Unanswered
 from chainette.engine.script import Fault, Performance, Script, Stats
 from chainette.engine.scripted_server import ScriptedServer, run, scripted_server
@@ -51,6 +52,10 @@ def body(spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingPara
 
 def launch(spec: EngineSpec) -> Launch:
     return openai.launch(spec)
+
+
+def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+    return EndpointEngine(spec, warn=warn) if spec.endpoint else ScriptedEngine(spec)
 
 
 class ScriptedEngine(EndpointEngine):

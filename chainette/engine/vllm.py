@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chainette.engine import openai
-from chainette.engine.backends import ALL_SAMPLING, Launch
+from chainette.engine.backends import ALL_SAMPLING, Launch, Running
+from chainette.engine.protocol import Engine
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -38,3 +40,7 @@ def _not_hosted(spec: EngineSpec) -> str:
         "hosting vLLM comes in a later release; "
         f"start `vllm serve {spec.model}` and give `endpoint: http://localhost:8000/v1`"
     )
+
+
+def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+    return openai.connect(spec, running, warn)

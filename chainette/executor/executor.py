@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Protocol
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
-from chainette.engine.protocol import Engine
 from chainette.errors import InputError
-from chainette.events import ChunkCommitted, EngineCount, Listener, NodeCount, Progressed
+from chainette.events import ChunkCommitted, Listener, NodeCount, Progressed
 from chainette.executor.apply import ApplyOperator
-from chainette.executor.commit import Committed, gather
+from chainette.executor.committer import Committer, Results
 from chainette.executor.feed import Feed
 from chainette.executor.flow import Flow, Ticket
 from chainette.executor.lane import Lane
 from chainette.executor.operators import BranchOperator, JoinOperator, Operator
+from chainette.executor.outcome import ExecutorOptions, Outcome
+from chainette.executor.service import Engines, LaneService
 from chainette.executor.step import StepOperator
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node
@@ -33,41 +31,6 @@ from chainette.rows import Failure, InputChunk, Row
 
 _TICK_S = 0.25
 _SYNC_S = 1.0
-
-
-class Engines(Protocol):
-    """Where live engines come from."""
-
-    def acquire(self, name: str) -> AbstractAsyncContextManager[Engine]: ...
-
-
-@dataclass(frozen=True)
-class ExecutorOptions:
-    chunk_rows: int = 512
-    open_rows: int = 16_384
-    """Input rows that may be under way or waiting to be committed."""
-    max_failed: float | None = None
-    """Failed input rows at which the run stops; None: never."""
-    max_failed_share: float | None = None
-    """The same as a share of all rows, judged when the number of rows is known or the run ends."""
-    rows_total: int | None = None
-    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass
-class Outcome:
-    """How far the executor got."""
-
-    rows_read: int = 0
-    rows_done: int = 0
-    rows_failed: int = 0
-    rows_dropped: int = 0
-    rows_out: int = 0
-    stopped: str = ""
-    """Why it ended before the last row; empty when it did not."""
-    error: InputError | None = None
-    causes: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """(node id, kind, message) -> how often."""
 
 
 class Executor:
@@ -82,7 +45,8 @@ class Executor:
         engines: Engines,
         options: ExecutorOptions,
         listener: Listener | None = None,
-        results: Callable[[int, Sequence[Row]], Any] | None = None,
+        *,
+        results: Results | None = None,
         finals: Callable[[Sequence[Row]], None] | None = None,
         sync: Callable[[Progressed], None] | None = None,
     ) -> None:
@@ -95,31 +59,24 @@ class Executor:
         self.counts = [NodeCount() for _ in graph.nodes]
         self.tasks: anyio.abc.TaskGroup
         self.stopping = False
-        self._plan = plan
-        self._engines = engines
         self._options = options
         self._listener = listener
-        self._results = results
         self._finals = finals
         self._sync = sync
-        self.observed: dict[str, set[type]] = {}
-        """Types that came out of applies without annotations."""
         self._started_s = time.monotonic()
-        self._engine_counts = {name: EngineCount() for name in plan.engines}
-        self._lanes = self._make_lanes()
-        self._operators = [self._operator(node, prompts) for node in graph.nodes]
+        lanes = _make_lanes(graph, plan)
+        self._operators = [self._operator(node, plan, prompts, lanes) for node in graph.nodes]
         self._joins = {n: op for n, op in enumerate(self._operators) if isinstance(op, JoinOperator)}
-        self._splits = [self._split_targets(node) for node in graph.nodes]
-        self._plain = [[e.target for e in graph.edges[n.index] if e.join is None] for n in graph.nodes]
-        self._undeclared = {n.id for n in graph.nodes if n.kind == "apply" and not n.apply.shape.declared}
-        self._columns = [node for node in graph.nodes if node.written]
-        self._feed = Feed(self, options, list(self._lanes.values()))
-        self._finished: dict[int, Flow] = {}
-        self._next_commit = 0
-        self._commit_event = anyio.Event()
-        self._flows_started = 0
-        self._all_fed = False
-        self._starting: set[anyio.CancelScope] = set()
+        self._splits = [_split_targets(graph, node) for node in graph.nodes]
+        self._plain = [[edge.target for edge in edges if edge.join is None] for edges in graph.edges]
+        self._feed = Feed(self, options, list(lanes.values()))
+        self._services = {name: self._service(lane, plan, engines) for name, lane in lanes.items()}
+        self._committer = Committer(self, results)
+
+    @property
+    def observed(self) -> Mapping[str, set[type]]:
+        """Types that came out of applies without annotations, by node id."""
+        return self._committer.observed
 
     async def run(self, chunks: Iterator[InputChunk]) -> Outcome:
         """Takes every chunk through the graph. Returns when all is committed, or when it was told to stop and what was
@@ -127,8 +84,8 @@ class Executor:
         async with anyio.create_task_group() as background:
             background.start_soon(self._tick)
             async with anyio.create_task_group() as self.tasks:
-                for name, lane in self._lanes.items():
-                    self.tasks.start_soon(self._serve_lane, name, lane)
+                for service in self._services.values():
+                    self.tasks.start_soon(service.run)
                 self.tasks.start_soon(self._commit)
                 self.tasks.start_soon(self._feed_chunks, chunks)
             background.cancel_scope.cancel()
@@ -140,24 +97,30 @@ class Executor:
         if not self.stopping:
             self.stopping = True
             self.outcome.stopped = why
-            self._close_lanes()
-            for scope in self._starting:
-                scope.cancel()
+            for service in self._services.values():
+                service.close()
             self._feed.wake()
-            self._commit_event.set()
+            self._committer.wake()
+
+    def in_flight(self) -> bool:
+        """Whether a call or a function is still at work."""
+        return any(service.lane.running for service in self._services.values()) or any(
+            count.running for count in self.counts
+        )
+
+    def committed(self, chunk: int, rows: int) -> None:
+        """Chunks up to `chunk`, with this many input rows, are in the folder."""
+        self._feed.committed(rows)
+        why = self.outcome.too_many(self._options)
+        if why:
+            self.stop(why)
+        if self._listener is not None:
+            self._listener(ChunkCommitted(chunk, self.outcome.rows_done))
 
     def statistics(self) -> Progressed:
         """A snapshot of the counters."""
-        engines = {}
-        for name, lane in self._lanes.items():
-            count = self._engine_counts[name]
-            served = [self.counts[i] for i, engine in self._plan.engine_of.items() if engine == name]
-            count.window, count.running, count.waiting = lane.window, lane.running, lane.waiting
-            count.prompt_tokens = sum(c.prompt_tokens for c in served)
-            count.completion_tokens = sum(c.completion_tokens for c in served)
-            count.busy_s = sum(c.seconds for c in served)
-            engines[name] = count
         nodes = {n.id: self.counts[n.index] for n in self.graph.nodes if n.decl is not None or n.kind == "join"}
+        engines = {name: service.count() for name, service in self._services.items()}
         elapsed = time.monotonic() - self._started_s
         return Progressed(self.outcome.rows_read, self.outcome.rows_done, elapsed, nodes, engines)
 
@@ -214,7 +177,7 @@ class Executor:
     def start_flow(self, inputs: InputChunk) -> None:
         """Lets a chunk in."""
         flow = Flow(self.graph, inputs)
-        self._flows_started += 1
+        self._committer.started += 1
         first = inputs.first
         rows, failures = [], []
         for position, (id, value) in enumerate(zip(inputs.ids, inputs.values, strict=True)):
@@ -292,31 +255,20 @@ class Executor:
             if flow.sources[target] == 0:
                 self._operators[target].drained(flow)
         if flow.closed == len(self.graph.nodes):
-            self._finished[flow.index] = flow
-            self._commit_event.set()
+            self._committer.finished(flow)
 
-    def _split_targets(self, node: Node) -> list[tuple[int, list[int]]]:
-        """Per join whose group begins at `node`: the entries of its branches, in order."""
-        groups: dict[int, dict[int, int]] = {}
-        for edge in self.graph.edges[node.index]:
-            if edge.join is not None:
-                groups.setdefault(edge.join, {})[edge.branch] = edge.target
-        return [(join, [entries[i] for i in sorted(entries)]) for join, entries in groups.items()]
-
-    def _make_lanes(self) -> dict[str, Lane]:
-        lanes = {}
-        for name in self._plan.engines:
-            served = [self.graph.nodes[i] for i, engine in self._plan.engine_of.items() if engine == name]
-            lanes[name] = Lane(name, [(node.index, node.step.priority, node.depth) for node in served])
-        return lanes
-
-    def _operator(self, node: Node, prompts: Mapping[int, CompiledPrompt]) -> Operator:
+    def _operator(
+        self, node: Node, plan: Plan, prompts: Mapping[int, CompiledPrompt], lanes: Mapping[str, Lane]
+    ) -> Operator:
         if node.kind == "step":
-            lane = self._lanes[self._plan.engine_of[node.index]]
-            return StepOperator(node, self, prompts[node.index], lane)
+            return StepOperator(node, self, prompts[node.index], lanes[plan.engine_of[node.index]])
         if node.kind == "apply":
             return ApplyOperator(node, self)
         return JoinOperator(node, self) if node.kind == "join" else BranchOperator(node, self)
+
+    def _service(self, lane: Lane, plan: Plan, engines: Engines) -> LaneService:
+        steps = [op for op in self._operators if isinstance(op, StepOperator) and op.lane is lane]
+        return LaneService(lane, steps, engines, self._feed, lazy=plan.engines[lane.name].lazy)
 
     async def _feed_chunks(self, chunks: Iterator[InputChunk]) -> None:
         try:
@@ -324,116 +276,13 @@ class Executor:
         except InputError as error:  # what was read before the bad line is finished first
             self.outcome.error = error
             self.stop(str(error))
-        self._all_fed = True
-        self._commit_event.set()
-
-    async def _serve_lane(self, name: str, lane: Lane) -> None:
-        if self._plan.engines[name].lazy:
-            await lane.more()
-            if lane.closed:
-                return
-        async with AsyncExitStack() as stack:
-            with anyio.CancelScope() as starting:
-                self._starting.add(starting)
-                engine = await stack.enter_async_context(self._engines.acquire(name))
-            self._starting.discard(starting)
-            if starting.cancelled_caught:
-                return
-            lane.window = engine.window
-            for operator in self._operators:
-                if isinstance(operator, StepOperator) and self._plan.engine_of[operator.node.index] == name:
-                    operator.bind(engine)
-            self._feed.wake()
-            async with anyio.create_task_group() as workers:
-                for _ in range(engine.window):
-                    workers.start_soon(self._serve, lane)
-
-    async def _serve(self, lane: Lane) -> None:
-        count = self._engine_counts[lane.name]
-        while True:
-            job = lane.take()
-            if job is None:
-                if lane.closed:
-                    return
-                await lane.more()
-                continue
-            operator, flow, row, deadline = job
-            lane.running += 1
-            if lane.waiting < 2 * lane.window:
-                self._feed.wake()
-            await operator.serve(flow, row, deadline)
-            lane.running -= 1
-            count.calls += 1
+        self._committer.all_in = True
+        self._committer.wake()
 
     async def _commit(self) -> None:
-        while True:
-            ready = []
-            while self._next_commit in self._finished:
-                ready.append(self._finished.pop(self._next_commit))
-                self._next_commit += 1
-            if ready:
-                await self._commit_flows(ready)
-                continue
-            over = self.stopping or (self._all_fed and self._next_commit == self._flows_started)
-            if over and not self._in_flight():
-                self._close_lanes()
-                return
-            self._commit_event = anyio.Event()
-            with anyio.move_on_after(_TICK_S if self.stopping else None):
-                await self._commit_event.wait()
-
-    def _in_flight(self) -> bool:
-        return any(lane.running for lane in self._lanes.values()) or any(count.running for count in self.counts)
-
-    async def _commit_flows(self, flows: list[Flow]) -> None:
-        done = await anyio.to_thread.run_sync(self._write, flows)
-        for flow, committed in zip(flows, done, strict=True):
-            self._note(flow, committed)
-            if self._results is not None:
-                waiting = self._results(flow.index, committed.final)
-                if waiting is not None:
-                    await waiting
-        self._feed.committed(sum(len(flow.inputs.ids) for flow in flows))
-        if self._listener is not None:
-            self._listener(ChunkCommitted(flows[-1].index, self.outcome.rows_done))
-
-    def _write(self, flows: list[Flow]) -> list[Committed]:
-        """In a thread, in order: the chunks' rows to the run folder."""
-        done = []
-        for flow in flows:
-            committed = gather(self.graph, flow, self._columns)
-            ids = [row.id for row in committed.final]
-            self.folder.add_chunk(flow.index, committed.nodes, ids, committed.flat, flow.inputs)
-            for chunk in committed.nodes:
-                if chunk.node_id in self._undeclared:
-                    self.observed.setdefault(chunk.node_id, set()).update(map(type, chunk.values))
-            done.append(committed)
-        return done
-
-    def _note(self, flow: Flow, committed: Committed) -> None:
-        outcome = self.outcome
-        outcome.rows_done += len(flow.inputs.ids)
-        outcome.rows_failed += committed.failed_rows
-        outcome.rows_dropped += committed.dropped_rows
-        outcome.rows_out += len(committed.final)
-        for found in flow.failures:
-            for _, failure in found:
-                key = (failure.node_id, failure.kind, failure.message[:200])
-                if key in outcome.causes or len(outcome.causes) < 1000:
-                    outcome.causes[key] = outcome.causes.get(key, 0) + 1
-        self._stop_if_too_many()
-
-    def _stop_if_too_many(self) -> None:
-        failed, options = self.outcome.rows_failed, self._options
-        if options.max_failed is not None and failed > options.max_failed:
-            self.stop(f"{failed} rows failed, more than the {options.max_failed:g} allowed by --max-failed")
-        total = options.rows_total
-        if options.max_failed_share is not None and total and failed > options.max_failed_share * total:
-            self.stop(f"{failed} rows failed, more than {options.max_failed_share:.3%} of {total} (--max-failed)")
-
-    def _close_lanes(self) -> None:
-        for lane in self._lanes.values():
-            lane.close()
+        await self._committer.run()
+        for service in self._services.values():
+            service.close()
 
     async def _tick(self) -> None:
         synced = time.monotonic()
@@ -449,4 +298,18 @@ class Executor:
             self._listener(self.statistics())
 
 
-__all__ = ["Executor", "ExecutorOptions", "Outcome"]
+def _make_lanes(graph: Graph, plan: Plan) -> dict[str, Lane]:
+    lanes = {}
+    for name in plan.engines:
+        served = [graph.nodes[index] for index, engine in plan.engine_of.items() if engine == name]
+        lanes[name] = Lane(name, [(node.index, node.step.priority, node.depth) for node in served])
+    return lanes
+
+
+def _split_targets(graph: Graph, node: Node) -> list[tuple[int, list[int]]]:
+    """Per join whose group begins at `node`: the entries of its branches, in order."""
+    groups: dict[int, dict[int, int]] = {}
+    for edge in graph.edges[node.index]:
+        if edge.join is not None:
+            groups.setdefault(edge.join, {})[edge.branch] = edge.target
+    return [(join, [entries[position] for position in sorted(entries)]) for join, entries in groups.items()]

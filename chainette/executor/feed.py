@@ -9,10 +9,11 @@ import anyio
 import anyio.to_thread
 
 from chainette.executor.lane import Lane
+from chainette.executor.outcome import ExecutorOptions
 from chainette.rows import InputChunk
 
 if TYPE_CHECKING:
-    from chainette.executor.executor import Executor, ExecutorOptions
+    from chainette.executor.executor import Executor
 
 
 class Feed:

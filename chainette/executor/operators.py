@@ -77,9 +77,10 @@ class JoinOperator:
     def _join(self, flow: Flow, state: JoinState) -> None:
         self._executor.counts[self.node.index].waiting -= 1
         row = joined_row(state, self.node.index)
-        main = state.main
+        main, tickets = state.main, state.tickets
+        state.tickets = []  # tickets know their state: without this the collector would have to find every row
         dropped = False
-        for branch, ticket in zip(self.node.branches, state.tickets, strict=True):
+        for branch, ticket in zip(self.node.branches, tickets, strict=True):
             arrived: list[Row] = sorted(ticket.arrived, key=lambda r: r.order)
             if ticket.failure is not None:
                 if branch.missing == "fail":

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import orjson
 from pydantic import ValidationError
 
@@ -43,8 +42,8 @@ class StepOperator:
         self.node = node
         self.prompt = prompt
         self._executor = executor
-        self._lane = lane
-        self._count = executor.counts[node.index]
+        self.lane = lane
+        self.count = executor.counts[node.index]
         step = node.step
         self._take = taker(node)
         self._validate = step.output_model.__pydantic_validator__.validate_json
@@ -64,8 +63,8 @@ class StepOperator:
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         for row in rows:
-            self._lane.put(self.node.index, (self, flow, row, self._deadline(flow, row)))
-        self._count.waiting += len(rows)
+            self.lane.put(self.node.index, (self, flow, row, self._deadline(flow, row)))
+        self.count.waiting += len(rows)
 
     def _deadline(self, flow: Flow, row: Row) -> float | None:
         """When the row's time at this step is over, on the monotonic clock; the smaller of step and chain."""
@@ -83,7 +82,7 @@ class StepOperator:
 
     async def serve(self, flow: Flow, row: Row, deadline: float | None) -> None:
         """The whole way of one row through this step."""
-        count = self._count
+        count = self.count
         count.waiting -= 1
         count.running += 1
         try:
@@ -138,7 +137,7 @@ class StepOperator:
         return True
 
     async def _call(self, messages: list[dict[str, Any]], deadline: float | None) -> Answer:
-        engine, count = self._engine, self._count
+        engine, count = self._engine, self.count
         assert engine is not None
         if deadline is None:
             answer = await engine.call(self._prepared, messages)
@@ -148,11 +147,7 @@ class StepOperator:
                 raise CallError(
                     "timeout", f"no time left after {self.node.step.timeout_s or 'deadline'} s in the queue"
                 )
-            try:
-                with anyio.fail_after(left):
-                    answer = await engine.call(self._prepared, messages, left)
-            except TimeoutError:
-                raise CallError("timeout", "no answer in time; the request was cancelled") from None
+            answer = await engine.call(self._prepared, messages, left)
         count.prompt_tokens += answer.prompt_tokens
         count.completion_tokens += answer.completion_tokens
         count.seconds += answer.seconds

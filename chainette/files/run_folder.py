@@ -50,6 +50,7 @@ class NodeOutput:
 class _Node:
     output: NodeOutput
     dumper: Dumper
+    layout: Layout
     flat_layout: Layout
     file: RollingFile | None
     failed: RollingFile
@@ -149,6 +150,7 @@ class RunFolder:
         return _Node(
             output,
             Dumper(output.type),
+            layout(output.type),
             layout(output.type, prefix=output.columns_prefix or output.node_id),
             RollingFile(self.path, folder, max_lines) if output.written else None,
             RollingFile(self.path, self.path / "failed", _ENDLESS, name=f"{folder.name}.jsonl"),
@@ -241,7 +243,7 @@ class RunFolder:
     def _sealable(self) -> list[tuple[RollingFile, list[Layout]]]:
         if self._format == "jsonl":
             return []
-        files = [(n.file, [layout(n.output.type)]) for n in self._nodes.values() if n.file is not None]
+        files = [(n.file, [n.layout]) for n in self._nodes.values() if n.file is not None]
         if self._flat is not None:
             files.append((self._flat, self._flat_layouts))
         return files

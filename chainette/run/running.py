@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +18,13 @@ import anyio
 from chainette.chain import Chain
 from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError, InputError
-from chainette.events import Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
+from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.files.inputs import Input, open_input
 from chainette.files.run_folder import NodeOutput, RunFolder
 from chainette.files.validate import RowValidator, check_input
 from chainette.graph.types import fields_of
+from chainette.observe import event_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked, check
 from chainette.run.options import RunOptions
@@ -65,7 +68,8 @@ def run(
     options = options or RunOptions()
 
     async def main() -> RunResult:
-        return await arun(chain, inputs, options, listener, handle_signals=handle_signals)
+        with _calm_collector():
+            return await arun(chain, inputs, options, listener, handle_signals=handle_signals)
 
     try:
         import asyncio
@@ -74,6 +78,20 @@ def run(
     except RuntimeError:
         return _in_new_loop(main)
     return _in_thread(main)
+
+
+@contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Rows are many, live briefly and hold no cycles; by default the collector would look at each of them several
+    times, which took half the CPU of a pure-Python chain (benchmarks/pure_python.py)."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _in_new_loop(main: Callable[[], Awaitable[RunResult]]) -> RunResult:
@@ -168,6 +186,8 @@ class _Run:
         self._interrupted = 0
 
     def say(self, event: Event) -> None:
+        if not isinstance(event, Progressed | ChunkCommitted):
+            self._folder.log_event(event_line(event))
         if self._listener is not None:
             self._listener(event)
 

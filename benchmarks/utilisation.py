@@ -1,0 +1,39 @@
+"""How busy the engine is kept: 64 slots, lognormal service time (mean 50 ms, sigma 0.6), two steps.
+
+python -m benchmarks.utilisation [ROWS] [ROUNDS]
+
+The ideal makespan is rows x 2 x mean / slots. The share is taken over the whole process, start-up and imports included,
+and from the first call to the last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from benchmarks import measure
+
+SLOTS, MEAN_S, SIGMA = 64, 0.05, 0.6
+
+
+def main(rows: int, rounds: int) -> None:
+    ideal_s = rows * 2 * MEAN_S / SLOTS
+    whole, run_only = [], []
+    with measure.workspace() as folder:
+        source = folder / "reviews.jsonl"
+        measure.write_reviews(source, rows)
+        for turn in range(rounds):
+            with measure.scripted_server(slots=SLOTS, service_mean=MEAN_S, service_sigma=SIGMA) as url:
+                engines = measure.engines_file(folder / "engines.yml", url, SLOTS * 2)
+                target = folder / f"run-{turn}"
+                run = measure.chainette("run", "benchmarks.chains:two_steps", "-i", str(source), "--quiet")
+                cost = measure.run([*run, "-f", str(engines), "-o", str(target)])
+            whole.append(ideal_s / cost.wall_s)
+            run_only.append(ideal_s / json.loads((target / "status.json").read_text())["seconds"])
+    print(f"{rows} rows, ideal makespan {ideal_s:.2f} s")
+    print(f"share of ideal, whole process {measure.spread([100 * v for v in whole])} %")
+    print(f"share of ideal, the run alone {measure.spread([100 * v for v in run_only])} % (target: at least 95 %)")
+
+
+if __name__ == "__main__":
+    main(*(int(value) for value in [*sys.argv[1:], "10000", "3"][:2]))

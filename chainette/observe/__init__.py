@@ -1,0 +1,5 @@
+"""Events to records that outlive the run. Listens only; decides nothing and opens no file itself."""
+
+from chainette.observe.record import event_fields, event_line
+
+__all__ = ["event_fields", "event_line"]

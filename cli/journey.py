@@ -1,0 +1,187 @@
+"""One row on its way through all steps, with what was asked and answered. Knows the reader, not the files."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from chainette.cli.wording import lines as clean_lines
+from chainette.cli.wording import one_line, seconds
+from chainette.errors import RunFolderError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from chainette.files.reading import RunReader
+
+INPUT = "chain_input"
+MANY = 20
+"""Children of a row that are shown per step."""
+
+
+def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
+    """The row as it was read, then per node in order: its rows, failures and calls.
+
+    A row made by an expand is followed up to the input row it came from, and an input row down to its children.
+
+    Raises:
+        RunFolderError: no such step, or no row of that id anywhere.
+    """
+    if step != INPUT:
+        reader.rows(step)
+    graph_nodes = {node["id"]: node for node in reader.graph().get("nodes", [])}
+    stops = []
+    for node_id in reader.step_ids():
+        node = graph_nodes.get(node_id, {})
+        stop: dict[str, Any] = {"id": node_id, "kind": node.get("type", ""), "name": node.get("name", "")}
+        stop["rows"] = _related(reader, node_id, row_id)
+        stop["failures"] = _failures(reader, node_id, row_id)
+        stop["calls"] = [call for call in reader.calls(node_id) if _is_kin(str(call.get("_id")), row_id)]
+        stops.append(stop)
+    source = _first(reader, INPUT, row_id)
+    for stop in stops:
+        if stop["id"] == step and stop["kind"] == "step":
+            stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], row_id, source or {}, stops)
+    refused = _failures(reader, INPUT, row_id)
+    if source is None and not refused and not any(s["rows"] or s["failures"] or s["calls"] for s in stops):
+        raise RunFolderError(f'no row "{row_id}" in {reader.path.name} (chainette show {reader.path.name} {step})')
+    return {"run": reader.path.name, "step": step, "row": row_id, "input": source, "failures": refused, "nodes": stops}
+
+
+def _ancestors(row_id: str) -> list[str]:
+    """The id and those it was made from, the nearest first: `17.2.0`, `17.2`, `17`."""
+    parts = row_id.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def _is_kin(other: str, row_id: str) -> bool:
+    return other == row_id or other.startswith(row_id + ".") or row_id.startswith(other + ".")
+
+
+def _first(reader: RunReader, node_id: str, row_id: str) -> dict[str, Any] | None:
+    for id_ in _ancestors(row_id):
+        row = reader.row(node_id, id_)
+        if row is not None:
+            return row
+    return None
+
+
+def _related(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any]]:
+    """The row at a node, or the one it was made from, or its first children there."""
+    row = _first(reader, node_id, row_id)
+    if row is not None:
+        return [row]
+    children = (r for r in reader.rows(node_id) if str(r.get("_id", "")).startswith(row_id + "."))
+    return list(islice(children, MANY))
+
+
+def _failures(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "_id": f.row_id,
+            "kind": f.kind,
+            "message": f.message,
+            "attempts": f.attempts,
+            "raw": f.raw,
+            "cause": list(f.cause),
+        }
+        for f in reader.failures(node_id)
+        if _is_kin(f.row_id, row_id)
+    ]
+
+
+def journey_lines(way: dict[str, Any]) -> list[Text]:
+    """The journey for a person; the step that was asked for with all that was said there."""
+    from chainette.cli.screen import BAD, NAME, QUIET, line
+
+    lines = [line((one_line(f"row {way['row']}"), NAME), (f"  {way['run']}", QUIET)), line()]
+    lines += [line(("input", NAME)), *_fields(way["input"] or {})]
+    lines += [_failure(f) for f in way["failures"]]
+    for stop in way["nodes"]:
+        if stop["kind"] == "join" and not stop["failures"]:
+            continue
+        lines += [line(), line((one_line(stop["id"]), NAME), (f"  {stop['kind']}", QUIET))]
+        asked = stop["id"] == way["step"]
+        if "prompt" in stop:
+            lines += _prompt_lines(stop["prompt"])
+        for call in stop["calls"]:
+            lines += _call(call, asked)
+        for row in stop["rows"]:
+            if len(stop["rows"]) > 1 or row.get("_id") != way["row"]:
+                lines.append(line((f"  row {one_line(row.get('_id'))}", QUIET)))
+            lines += _fields(row)
+        lines += [_failure(f) for f in stop["failures"]]
+        if not (stop["rows"] or stop["failures"] or stop["calls"]):
+            lines.append(line(("  never got here, or was dropped", QUIET)))
+    if not way["nodes"]:
+        lines.append(line(("no step was run", BAD)))
+    return lines
+
+
+def _fields(row: dict[str, Any]) -> list[Text]:
+    from chainette.cli.screen import QUIET, line
+    from chainette.cli.show import in_words
+
+    names = [key for key in row if key != "_id"]
+    wide = min(max((len(one_line(name)) for name in names), default=0), 24)
+    return [line((f"  {one_line(name):<{wide}}  ", QUIET), _indented(in_words(row[name]), wide + 4)) for name in names]
+
+
+def _indented(text: str, by: int) -> str:
+    return clean_lines(text).strip("\n").replace("\n", "\n" + " " * by)
+
+
+def _failure(failure: dict[str, Any]) -> Text:
+    from chainette.cli.screen import BAD, line
+
+    text = line("  ", (f"failed, {failure['kind']}", BAD), f"  {one_line(failure['message'])}")
+    for cause in failure["cause"]:
+        text.append(f"\n    {one_line(cause)}")
+    if failure["raw"]:
+        text.append(f"\n    answer  {_indented(failure['raw'], 12)}")
+    return text
+
+
+def _prompt(
+    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], stops: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The prompt rendered once more, else its templates; `rendered` says which."""
+    from chainette.cli.prompts import rendered
+
+    messages = rendered(graph, node, row_id, source, {stop["id"]: stop["rows"] for stop in stops})
+    if messages is None:
+        told = {key: node[key] for key in ("system_prompt", "user_prompt") if node.get(key)}
+        return {"rendered": False, "messages": [{"role": k.removesuffix("_prompt"), "content": told[k]} for k in told]}
+    return {"rendered": True, "messages": [{"role": role, "content": text} for role, text in messages]}
+
+
+def _prompt_lines(prompt: dict[str, Any]) -> list[Text]:
+    from chainette.cli.screen import QUIET, line
+    from chainette.cli.show import in_words
+
+    kind = "" if prompt["rendered"] else " template"
+    said = [(f"{one_line(m['role'])}{kind}", in_words(m["content"])) for m in prompt["messages"]]
+    wide = max((len(role) for role, _ in said), default=0)
+    return [line((f"  {role:<{wide}}  ", QUIET), _indented(text, wide + 4)) for role, text in said]
+
+
+def _call(call: dict[str, Any], whole: bool) -> list[Text]:
+    from chainette.cli.screen import BAD, QUIET, WARN, line
+
+    usage = call.get("usage") or {}
+    words = [f"attempt {call.get('attempt', 1)}"]
+    if "completion_tokens" in usage:
+        words.append(f"{usage.get('prompt_tokens') or 0} + {usage.get('completion_tokens') or 0} tokens")
+    words += [seconds(call["seconds"])] if call.get("seconds") is not None else []
+    words += [str(call[k]) for k in ("finish_reason", "replica") if call.get(k)]
+    lines = [line((f"  call    {one_line(', '.join(words))}", QUIET))]
+    error = call.get("error")
+    if error:
+        lines.append(line(("  error   ", QUIET), (one_line(f"{error.get('kind')}: {error.get('message')}"), BAD)))
+    lines += [line(("  refused ", QUIET), (one_line(reason), WARN)) for reason in call.get("refused") or []]
+    if whole:
+        if call.get("reasoning"):
+            lines.append(line(("  thought ", QUIET), _indented(call["reasoning"], 10)))
+        texts = [text for text in call.get("texts") or [call.get("text")] if text is not None]
+        lines += [line(("  answer  ", QUIET), _indented(text, 10)) for text in texts]
+    return lines
