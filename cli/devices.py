@@ -79,10 +79,11 @@ def _gpus(visible: str | None) -> tuple[list[dict[str, Any]], str]:
         return [], f"nvidia-smi does not answer: {error}"
     if done.returncode:
         return [], f"nvidia-smi says: {(done.stdout or done.stderr).strip()}"
-    return [_gpu(row, visible) for row in done.stdout.splitlines() if row.strip()], ""
+    return [read_gpu(row, visible) for row in done.stdout.splitlines() if row.strip()], ""
 
 
-def _gpu(row: str, visible: str | None) -> dict[str, Any]:
+def read_gpu(row: str, visible: str | None) -> dict[str, Any]:
+    """One line of `nvidia-smi`; `visible` is what CUDA_VISIBLE_DEVICES says, None without it."""
     index, name, total, used, busy, driver, uuid = (part.strip() for part in row.split(","))
     names = None if visible is None else [part.strip() for part in visible.split(",")]
     mib = 1024 * 1024

@@ -205,9 +205,15 @@ def _errors(text: Text, load: EngineCount, dot: str) -> None:
 def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     """Rows, time gone and time left on one line."""
     total, dot = state.rows_total(), f" {glyphs.dot} "
-    goal = f"{count(total)} rows" if total is not None else f"{count(state.rows_read)} rows read"
-    rows = f"{count(state.rows_done)} of {goal}"
-    text = line((rows, NAME))
+    if state.interrupted and state.finished is None:
+        text = line(("finishing what is in flight; Ctrl-C again stops at once", WARN))
+        text.append(f"{dot}{count(state.rows_done)} of {count(state.rows_read)} rows committed")
+        text.truncate(width, overflow="ellipsis")
+        return text
+    share = state.share_done()
+    text = line((f"{int(share * 100)}%{dot}" if share is not None else "", NAME))
+    goal = f"{counted(total, 'row')}" if total is not None else f"{counted(state.rows_read, 'row')} read"
+    text.append(f"{count(state.rows_done)} of {goal} committed")
     speed = rate(state.row_rate())
     if speed:
         text.append(dot + speed)
@@ -215,8 +221,6 @@ def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     left = state.left_s()
     if left is not None and state.finished is None:
         text.append(f"{dot}about {clock(left)} left")
-    if state.interrupted and state.finished is None:
-        text.append(f"{dot}finishing what is in flight; Ctrl-C again stops at once", style=WARN)
     text.truncate(width, overflow="ellipsis")
     return text
 

@@ -51,9 +51,18 @@ class JsonLines:
 
 
 def _fields(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = _rounded(asdict(event))
     if not isinstance(event, RunStarted):
-        return asdict(event)
-    fields = asdict(event)
+        return fields
     fields["nodes"] = [{"id": node_id, "kind": kind, "label": label} for node_id, kind, label in event.nodes]
     fields["engines"] = [{"name": name, "description": text} for name, text in event.engines]
     return fields
+
+
+def _rounded(value: Any) -> Any:
+    """Seconds to the millisecond."""
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return value

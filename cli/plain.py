@@ -57,13 +57,15 @@ class PlainLines:
         return
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, EngineStarting):
+            known = self.state.engine_states.get(event.engine)
+            new = "" if known is not None and known.description == event.description else f": {event.description}"
+            self._say(f"engine {event.engine}: starting{new}")
         self.state.take(event, self._now_s())
         match event:
             case RunStarted():
                 self._start(event)
-            case EngineStarting(engine, description):
-                self._say(f"engine {engine}: starting: {description}")
-            case EngineStarted(engine, description, took):
+            case EngineStarted(engine, _, took):
                 self._say(f"engine {engine}: ready after {seconds(took)}")
             case EngineStopped(engine, reason):
                 self._say(f"engine {engine}: stopped" + (f": {reason}" if reason else ""))
@@ -105,10 +107,10 @@ def progress_words(state: RunState) -> str:
     """Everything the live view shows, on one line."""
     total, over = state.rows_total(), state.finished is not None
     parts = [f"{count(state.rows_done)} of {counted(total if total is not None else state.rows_read, 'row')}"]
-    if total:
-        parts[0] += f" ({state.rows_done / total:.0%})"
-    else:
-        parts[0] += " read"
+    parts[0] += " committed" if total is not None else " read"
+    share = 1.0 if over else state.share_done()
+    if share is not None and not (over and state.rows_done < state.rows_read):
+        parts.insert(0, f"{int(share * 100)}%")
     if not over:
         parts.append(rate(state.row_rate()))
     for node_id, node in state.nodes.items():

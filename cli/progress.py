@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chainette.cli.drawing import TreeLine, tree_lines
@@ -62,7 +63,8 @@ class RunState:
     engine_states: dict[str, EngineState] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _before: dict[str, str | None] = field(default_factory=dict)
-    _past: deque[Progressed] = field(default_factory=deque)
+    _past: deque[tuple[Progressed, float | None]] = field(default_factory=deque)
+    """Snapshots of the last seconds, each with the share that was done."""
     _idle_s: float = 0.0
     """How long it took until the first row had gone through a node: engines start in that time."""
 
@@ -110,8 +112,8 @@ class RunState:
         self.nodes, self.engines = event.nodes, event.engines
         if not any(handled(n) for n in event.nodes.values()):
             self._idle_s = event.elapsed_s
-        self._past.append(event)
-        while len(self._past) > 2 and event.elapsed_s - self._past[1].elapsed_s > RATE_WINDOW_S:
+        self._past.append((event, self.share_done()))
+        while len(self._past) > 2 and event.elapsed_s - self._past[1][0].elapsed_s > RATE_WINDOW_S:
             self._past.popleft()
 
     def _engine(self, name: str, description: str, state: str, now_s: float) -> EngineState:
@@ -154,30 +156,26 @@ class RunState:
 
     def node_rate(self, node_id: str) -> float:
         """Rows a second through a node, over the last seconds."""
-        if len(self._past) < 2:
-            return 0.0
-        first, last = self._past[0], self._past[-1]
-        spent = last.elapsed_s - first.elapsed_s
-        moved = handled(last.nodes.get(node_id, NodeCount())) - handled(first.nodes.get(node_id, NodeCount()))
-        return moved / spent if spent > 0 else 0.0
+        return self._speed(lambda p: handled(p.nodes.get(node_id, NodeCount())))
 
     def row_rate(self) -> float:
-        """Input rows finished per second, over the last seconds."""
-        if len(self._past) < 2:
-            return 0.0
-        first, last = self._past[0], self._past[-1]
-        spent = last.elapsed_s - first.elapsed_s
-        return (last.rows_done - first.rows_done) / spent if spent > 0 else 0.0
+        """Input rows per second over the last seconds: finished work in rows, where it can be weighed."""
+        total = self.rows_total()
+        if total is None or not self._past or self._past[0][1] is None:
+            return self._speed(lambda p: p.rows_done)
+        shares = {id(p): share or 0.0 for p, share in self._past}
+        return self._speed(lambda p: shares[id(p)] * total)
 
     def token_rate(self, engine: str) -> float:
         """Tokens an engine wrote per second, over the last seconds."""
+        return self._speed(lambda p: p.engines.get(engine, EngineCount()).completion_tokens)
+
+    def _speed(self, counted: Callable[[Progressed], float]) -> float:
         if len(self._past) < 2:
             return 0.0
-        first, last = self._past[0], self._past[-1]
+        first, last = self._past[0][0], self._past[-1][0]
         spent = last.elapsed_s - first.elapsed_s
-        new = last.engines.get(engine, EngineCount()).completion_tokens
-        old = first.engines.get(engine, EngineCount()).completion_tokens
-        return (new - old) / spent if spent > 0 else 0.0
+        return max(0.0, counted(last) - counted(first)) / spent if spent > 0 else 0.0
 
     def share_done(self) -> float | None:
         """How much of the work is behind us, 0 to 1, each node weighted by what a row costs there."""

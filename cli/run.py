@@ -144,24 +144,29 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
 
     out, err = sys.stdout, sys.stderr
     watcher = screen.watcher(out, err)
+    loaded = False
     try:
         chain = load(call.target)
+        loaded = True
         with contextlib.redirect_stdout(err), watcher:
             result = _run(chain, call, options, watcher)
     except (ChainetteError, KeyboardInterrupt) as error:
         began = watcher.state.started is not None
         if screen.json_logs:
             _say_error(watcher, error, exit_code(error, began))
-        if isinstance(error, ChainError):
+        if isinstance(error, ChainError) and loaded:
             error.add_note(f"chainette inspect {call.target}")
         elif began and watcher.state.started is not None and isinstance(error, ChainetteError):
             error.add_note(f"chainette show {watcher.state.started.run_id}")
         return report(error, began)
     allowed = result.allowed_failed
     screen.say_end(watcher.state, str(result.folder), out, err, allowed)
-    if result.state != "done":
-        return INTERRUPTED if result.state == "interrupted" else STOPPED
-    return FAILED_ROWS if result.rows_failed and not allowed else 0
+    if result.state == "interrupted":
+        return INTERRUPTED
+    # A run stops as soon as it is sure that more rows failed than `--max-failed` allows.
+    if not allowed and (result.state == "done" or options.max_failed is not None):
+        return FAILED_ROWS
+    return 0 if result.state == "done" else STOPPED
 
 
 def _run(chain: Chain, call: Call, options: RunOptions, watcher: Watcher) -> RunResult:

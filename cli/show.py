@@ -140,12 +140,11 @@ def failure_lines(failure: dict[str, Any], show_node: bool) -> list[Text]:
 
 def summary_of(reader: RunReader) -> dict[str, Any]:
     """A run in one document: what its folder says of it, and its commonest failures."""
-    from collections import Counter
-
+    from chainette.cli.failures import alike
     from chainette.files.runs import summarise
 
     graph, status = reader.graph(), reader.status()
-    causes = Counter((f.node_id, f.kind, f.message) for f in reader.failures())
+    causes = alike((f.node_id, f.kind, f.message, 1) for f in reader.failures())
     kinds = {n["id"]: n for n in graph.get("execution_order", [])}
     return {
         "run": reader.path.name,
@@ -165,8 +164,8 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
         "inputs": graph.get("inputs"),
         "command": graph.get("command", []),
         "failures": [
-            {"step": node, "kind": kind, "message": message, "times": times}
-            for (node, kind, message), times in causes.most_common(3)
+            {"step": cause.node, "kind": cause.kind, "message": cause.message, "times": cause.times}
+            for cause in causes[:3]
         ],
     }
 

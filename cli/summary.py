@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from chainette.cli.failures import alike
 from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
 from chainette.cli.wording import Glyphs, count, counted, one_line, rate, seconds
 from chainette.events import RunFinished
@@ -26,10 +27,10 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     if finished.rows_dropped:
         text.append(f"{dot}{count(finished.rows_dropped)} dropped")
     text.append(f"{dot}{seconds(finished.elapsed_s)}")
-    if finished.elapsed_s > 0 and finished.rows_in:
+    if finished.elapsed_s > 0 and finished.state == "done":
         text.append(f"{dot}{rate(finished.rows_in / finished.elapsed_s)}", style=QUIET)
     lines = [text]
-    if finished.message:
+    if finished.message and finished.message != finished.state:
         lines.append(Text(f"  {one_line(finished.message)}", style=style))
     lines += _failures(finished, width, glyphs)
     lines.append(line("  folder  ", one_line(finished.folder)))
@@ -49,22 +50,22 @@ def next_command(finished: RunFinished) -> str:
 
 
 def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
-    most = sorted(finished.failures, key=lambda f: -f[3])
-    shown = most[:COMMONEST]
+    shown = alike((node, kind, message, often) for node, kind, message, often in finished.failures)[:COMMONEST]
     if not shown:
         return []
-    digits = max(len(count(f[3])) for f in shown)
-    where = [one_line(f"{node} {kind}") for node, kind, _, _ in shown]
+    digits = max(len(count(f.times)) for f in shown)
+    where = [one_line(f"{f.node} {f.kind}") for f in shown]
     where_width = min(max(len(w) for w in where), width // 3)
     lines = []
-    for (_, _, message, often), place in zip(shown, where, strict=True):
-        text = line("  ", (f"{count(often):>{digits}} ×" if glyphs.dot == "·" else f"{count(often):>{digits}} x", BAD))
-        text.append(f" {place:<{where_width}}  {one_line(message)}")
+    for failure, place in zip(shown, where, strict=True):
+        text = line("  ", (f"{count(failure.times):>{digits}} {glyphs.times}", BAD))
+        text.append(f" {place:<{where_width}}  {one_line(failure.message)}")
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
-    if len(most) > COMMONEST:
-        rest = sum(f[3] for f in most[COMMONEST:])
-        lines.append(line((f"  {glyphs.more} and {count(rest)} in {len(most) - COMMONEST} other kinds", QUIET)))
+    whole = max(sum(n.failed for n in finished.nodes.values()), sum(f[3] for f in finished.failures))
+    rest = whole - sum(f.times for f in shown)
+    if rest > 0:
+        lines.append(line((f"  {glyphs.more} and {counted(rest, 'other failure')}", QUIET)))
     return lines
 
 

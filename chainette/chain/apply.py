@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -67,11 +68,13 @@ def apply(
         raise ChainError(
             Problem(where, "a class is built once per worker; that comes with a later version", "apply(SomeClass())")
         )
+    # Models made inside a function are found where the apply stands, as pydantic does for its fields.
+    namespace = sys._getframe(1).f_locals
     return Apply(
         fn=fn,
         id=id or _name_of(fn),
         named=id is not None,
-        shape=read_shape(fn, where, input_model, output_model, shape),
+        shape=read_shape(fn, where, input_model, output_model, shape, namespace),
         name=name,
         emoji=emoji,
         yield_output=yield_output,

@@ -9,7 +9,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,15 +61,22 @@ def type_name(type_: Any) -> str:
     return str(type_).replace("typing.", "")
 
 
-def read_shape(fn: Callable[..., Any], where: str, input_model: Any, output_model: Any, promised: str | None) -> Shape:
-    """The shape of `fn`.
+def read_shape(
+    fn: Callable[..., Any],
+    where: str,
+    input_model: Any,
+    output_model: Any,
+    promised: str | None,
+    namespace: Mapping[str, Any],
+) -> Shape:
+    """The shape of `fn`. `namespace` holds names its annotations may mean beside those of its module.
 
     Raises:
         ChainError: it cannot be called with one argument, or the annotations contradict what was promised.
     """
     target = _routine(fn)
     parameter = _only_parameter(fn, where)
-    hints = _hints(target, where)
+    hints = _hints(target, where, namespace)
     taken = hints.get(parameter.name, inspect.Parameter.empty)
     given = hints.get("return", inspect.Parameter.empty)
     is_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
@@ -113,9 +120,9 @@ def _only_parameter(fn: Callable[..., Any], where: str) -> inspect.Parameter:
     return positional[0]
 
 
-def _hints(target: Any, where: str) -> dict[str, Any]:
+def _hints(target: Any, where: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(target)
+        return typing.get_type_hints(target, localns={**namespace, **getattr(target, "__globals__", {})})
     except NameError as error:
         raise ChainError(
             Problem(where, f"annotation cannot be read: {error}", "define the model at the top of the module")

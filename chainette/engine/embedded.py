@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from chainette.engine.endpoint import EndpointEngine, PreparedCall
 from chainette.engine.gguf_file import is_gguf, trained_context_length
 from chainette.engine.openai import sampling_fields
 from chainette.engine.process import python_file
-from chainette.engine.protocol import Engine
+from chainette.engine.protocol import Answer, Engine, Message
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -50,6 +52,8 @@ def _missing(spec: EngineSpec) -> str:
         return "needs the package xllamacpp: pip install xllamacpp"
     if not _has_avx2():
         return "llama.cpp's wheel needs a processor with AVX2, which this one lacks; use an endpoint instead"
+    if spec.replicas > 1:
+        return "takes no `replicas`: `slots` says how many answers are made at the same time"
     if not spec.model and not DEMO_MODEL.is_file():
         return f"the demo model is missing from the installation ({DEMO_MODEL}); install chainette again"
     return ""
@@ -118,6 +122,7 @@ def launch(spec: EngineSpec) -> Launch:
         "warmup": False,
         "ui": False,
         "endpoint_slots": False,
+        "cache_ram_mib": 0,
         "verbosity": -1,
     }
     return Launch(python_file(Path(__file__).with_name("llama_server.py")), settings, key)
@@ -152,13 +157,42 @@ def model_file(spec: EngineSpec) -> Path:
     return path
 
 
+@dataclass(slots=True)
+class PreparedSamples(PreparedCall):
+    """`n` answers as `n` requests: the server's own `n` ends at its slots and counts the tokens of one answer only."""
+
+    singles: tuple[PreparedCall, ...] = ()
+
+
 class EmbeddedEngine(EndpointEngine):
     """The client of our llama.cpp server. Tries each schema once, since a grammar that does not compile is ignored."""
 
     def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> PreparedCall:
-        prepared = super().prepare(schema, sampling)
-        prepared.checked = schema is None
-        return prepared
+        first = super().prepare(schema, sampling.model_copy(update={"n": None}))
+        first.checked = schema is None
+        singles = [first]
+        for sample in range(1, sampling.n or 1):
+            seed = None if sampling.seed is None else sampling.seed + sample
+            singles.append(super().prepare(schema, sampling.model_copy(update={"n": None, "seed": seed})))
+        return first if len(singles) == 1 else PreparedSamples(first.head, schema, singles=tuple(singles))
+
+    async def call(self, prepared: PreparedCall, messages: list[Message], timeout_s: float | None = None) -> Answer:
+        if not isinstance(prepared, PreparedSamples):
+            return await super().call(prepared, messages, timeout_s)
+        began = time.monotonic()
+        whole: Answer | None = None
+        for single in prepared.singles:
+            left_s = None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began))
+            answer = await super().call(single, messages, left_s)
+            if whole is None:
+                whole = answer
+                continue
+            whole.choices += answer.choices
+            whole.completion_tokens += answer.completion_tokens
+            whole.sent += answer.sent
+        assert whole is not None
+        whole.seconds = time.monotonic() - began
+        return whole
 
     async def before_first(self, prepared: PreparedCall) -> None:
         """Pushes the model towards a token no JSON begins with: when it comes out, no grammar is at work."""

@@ -26,8 +26,11 @@ LOOPBACK = "127.0.0.1"
 class ScriptedProtocol(asyncio.Protocol):
     """One connection. Requests are answered one after the other, as HTTP/1.1 asks."""
 
-    def __init__(self, performance: Performance, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, performance: Performance, loop: asyncio.AbstractEventLoop, connections: set[asyncio.Transport]
+    ) -> None:
         self._performance = performance
+        self._connections = connections
         self._loop = loop
         self._buffer = b""
         self._turn: Turn | None = None
@@ -36,8 +39,10 @@ class ScriptedProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._connections.add(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self._transport)
         if self._timer is not None:
             self._timer.cancel()
         if self._turn is not None:
@@ -136,13 +141,20 @@ async def serve(script: Script, port: int = 0, ready: Callable[[str, Performance
     """Serves until cancelled. `ready` gets the base URL, up to and with `/v1`."""
     loop = asyncio.get_running_loop()
     performance = Performance(script)
+    connections: set[asyncio.Transport] = set()
     server = await loop.create_server(
-        lambda: ScriptedProtocol(performance, loop), LOOPBACK, port, backlog=4096, reuse_address=True
+        lambda: ScriptedProtocol(performance, loop, connections), LOOPBACK, port, backlog=4096, reuse_address=True
     )
-    async with server:
+    try:
         if ready is not None:
             ready(f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/v1", performance)
-        await server.serve_forever()
+        await loop.create_future()
+    finally:
+        server.close()
+        for connection in list(connections):
+            connection.abort()
+        await server.wait_closed()
+        await asyncio.sleep(0)  # the aborted connections are closed in the loop's next round
 
 
 def run(script: Script, port: int = 0) -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from chainette.chain.context import Here, current
 from chainette.executor.attribution import ListFunction, UnattributableError
 from chainette.executor.flow import Flow
+from chainette.executor.own_copy import OwnCopy
 from chainette.graph import Node
 from chainette.graph.reach import taker
 from chainette.graph.types import cast_to
@@ -50,6 +51,7 @@ class ApplyOperator:
         self._shape = shape
         self._take = taker(node)
         self._plain_take = node.intake.how == "value" and not node.intake.cast
+        self._own = OwnCopy()
         self._cast = cast_to(shape.output_type) if shape.declared else None
         self._queue: deque[tuple[Flow, Sequence[Row]]] = deque()
         self._busy = 0
@@ -123,6 +125,7 @@ class ApplyOperator:
         failures: list[tuple[Order, Failure]] = []
         fn, node, cast = self.node.apply.fn, self.node.index, self._cast
         take = None if self._plain_take else self._take
+        own = self._own
         simple = self._shape.makes == "one" and self._shape.declared
         here = self._here()
         token = current.set(here)
@@ -130,7 +133,7 @@ class ApplyOperator:
             for row in rows:
                 here.row_ids = (row.id,)
                 try:
-                    out = fn(row.value if take is None else take(row))
+                    out = fn(own(row.value if take is None else take(row)))
                     if simple:
                         value = out if cast is None else cast(out)
                         made.append(Row(row.id, row.order, value, node, row, row.ticket))
@@ -149,7 +152,7 @@ class ApplyOperator:
         values, kept = [], []
         for row in rows:
             try:
-                values.append(self._take(row))
+                values.append(self._own(self._take(row)))
                 kept.append(row)
             except Exception as error:
                 failures.append((row.order, self._failure(row, error)))
@@ -183,7 +186,7 @@ class ApplyOperator:
             async with self._limit:
                 current.set(self._here([row]))
                 try:
-                    out = self.node.apply.fn(self._take(row))
+                    out = self.node.apply.fn(self._own(self._take(row)))
                     if inspect.isasyncgen(out):
                         out = [item async for item in out]
                     elif inspect.isawaitable(out):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from chainette.errors import InputError, nearest
 from chainette.files.finding import missing
 from chainette.files.pieces import Piece
 from chainette.files.table_inputs import TableSource
+
+_CONNECT_TIMEOUT_S = 5.0
 
 
 def name_readings(source: str) -> list[tuple[str, str | None, str | None]]:
@@ -58,7 +64,23 @@ class HubSource:
             yield piece
 
 
+def _check_reachable(source: str) -> None:
+    """`datasets` tries an unreachable hub for half a minute per reading of a name; one connection tells."""
+    if getproxies() or os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE"):
+        return
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        socket.create_connection((endpoint.hostname or "", port), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        names = " or ".join(f'"{name}"' for name, _, _ in name_readings(source))
+        raise InputError(
+            f"{missing(source)}; nor can a dataset {names} be loaded: {endpoint.hostname} cannot be reached ({error})"
+        ) from error
+
+
 def _load(source: str) -> tuple[Any, tuple[str, str | None, str]]:
+    _check_reachable(source)
     tried: list[str] = []
     for name, config, split in name_readings(source):
         try:

@@ -54,7 +54,7 @@ class Place:
         stored = self.open_stored()
         name = self.path.lower()
         if name.endswith(".gz"):
-            return cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+            return cast("BinaryIO", _GzipStream(stored))
         if name.endswith(".zst"):
             return cast("BinaryIO", io.BufferedReader(_ZstdStream(stored), 1 << 18))
         if self.remote:
@@ -118,6 +118,21 @@ def remote_places(url: str) -> list[Place]:
 
 def _reason(error: BaseException) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+class _GzipStream(gzip.GzipFile):
+    """Closes the file below it too, which gzip leaves open."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        super().__init__(fileobj=stored)
+        self._stored = stored
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            if hasattr(self, "_stored"):
+                self._stored.close()
 
 
 class _ZstdStream(io.RawIOBase):

@@ -11,7 +11,7 @@ from typing import Any
 from chainette.errors import RunFolderError, nearest
 from chainette.files.names import INPUT_NODE, folder_name
 from chainette.files.parts import JsonlPart, find_parts
-from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs
+from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
 from chainette.files.schema import Column, layout
 from chainette.files.views import FailuresView, RowsView, lines_with_id
 
@@ -25,8 +25,11 @@ class RunReader:
         """Raises: RunFolderError: there is no run folder here; with the nearest name beside it."""
         self.path = Path(path).expanduser()
         if not is_run_folder(self.path):
-            find_run(self.path, self.path.parent)  # says what is wrong
-            raise RunFolderError(f"{self.path} is not a run folder")
+            if self.path.is_dir():
+                raise RunFolderError(f"{self.path} is not a run folder: it has neither graph.json nor status.json")
+            beside = [folder.name for folder in run_folders(self.path.parent)]
+            hint = nearest(self.path.name, beside) or f"there are no runs in {self.path.parent}"
+            raise RunFolderError(f"there is no run {self.path} ({hint})")
 
     def graph(self) -> dict[str, Any]:
         """What ran; empty when it was not written yet."""

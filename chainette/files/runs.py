@@ -37,7 +37,7 @@ def is_run_folder(path: Path) -> bool:
 
 def list_runs(runs_dir: str | Path = "runs") -> list[RunSummary]:
     """The runs in a folder, the newest first. One that cannot be read is in the list and says why."""
-    summaries = [summarise(path) for path in _run_folders(Path(runs_dir))]
+    summaries = [summarise(path) for path in run_folders(Path(runs_dir))]
     return sorted(summaries, key=lambda run: (run.started or _made(run.path), run.name), reverse=True)
 
 
@@ -86,7 +86,7 @@ def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
         return listed[0].path
     if text and is_run_folder(runs / text):
         return runs / text
-    known = [folder.name for folder in _run_folders(runs)]
+    known = [folder.name for folder in run_folders(runs)]
     begun = [known_name for known_name in known if text and known_name.startswith(text)]
     if len(begun) == 1:
         return runs / begun[0]
@@ -94,11 +94,12 @@ def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
         raise RunFolderError(f'"{text}" is the beginning of {len(begun)} runs: {", ".join(sorted(begun)[:5])}')
     if path.is_dir():
         raise RunFolderError(f"{path} is not a run folder: it has neither graph.json nor status.json")
-    hint = nearest(text, known) or f"there are no runs in {runs}"
+    hint = nearest(path.name, known) or f"there are no runs in {runs}"
     raise RunFolderError(f'there is no run "{text}" ({hint})')
 
 
-def _run_folders(runs_dir: Path) -> Iterator[Path]:
+def run_folders(runs_dir: Path) -> Iterator[Path]:
+    """The run folders in a folder, also those that broke before they were written to."""
     try:
         entries = list(runs_dir.iterdir())
     except OSError:

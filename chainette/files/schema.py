@@ -120,12 +120,15 @@ def _column(name: str, schema: Any, definitions: dict[str, Any], trail: frozense
         return Column(name, formats.get(schema.get("format", ""), "string"))
     if type_ in _SIMPLE:
         return Column(name, _SIMPLE[type_])
+    parts: tuple[Column, ...] = ()
     if type_ == "array" and "prefixItems" not in schema and schema.get("items"):
-        return Column(name, "list", (_column("", schema["items"], definitions, trail),))
+        parts = (_column("", schema["items"], definitions, trail),)
     if type_ == "object" and schema.get("properties") and not schema.get("additionalProperties"):
         parts = tuple(_column(key, part, definitions, trail) for key, part in schema["properties"].items())
-        return Column(name, "struct", parts)
-    return Column(name, "json")
+    if not parts or any(part.kind == "json" for part in parts):
+        # JSON text inside a list or a struct would look like text: then the whole of it is JSON text.
+        return Column(name, "json")
+    return Column(name, "list" if type_ == "array" else "struct", parts)
 
 
 def _kind_of_values(values: Sequence[Any]) -> Kind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import json
 import re
 import sys
@@ -67,6 +66,8 @@ def _json_complaint(line: bytes, error: ValueError) -> str:
         return f"not valid JSON: {text} (NaN and Infinity are not JSON: write null)"
     if b"\x00" in line:
         return f"not valid JSON: {text} (the line holds NUL bytes)"
+    if b"\\ud" in line.lower() and "escape" in text:
+        return f"not valid JSON: {text} (half of a surrogate pair is no text)"
     return f"not valid JSON: {text}"
 
 
@@ -186,8 +187,7 @@ def _json_values(text: _JsonText) -> Iterator[tuple[Any, int]]:
 def csv_pieces(file: BinaryIO, label: str, size: int, delimiter: str) -> Iterator[Piece]:
     """A row per record, under the names of the header. Values stay text; an empty cell is None."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KiB, which documents are
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(_csv_lines(file, label), delimiter=delimiter, strict=True)
     records = _records(reader, label)
     first = next(records, None)
     if first is None:
@@ -196,6 +196,14 @@ def csv_pieces(file: BinaryIO, label: str, size: int, delimiter: str) -> Iterato
     while batch := list(islice(records, size)):
         rows = [_csv_row(record, line, header, label) for line, record in batch]
         yield Piece(rows, label, [line for line, _ in batch])
+
+
+def _csv_lines(file: BinaryIO, label: str) -> Iterator[str]:
+    first = file.readline()
+    if first:
+        yield _without_bom(first, label).decode(errors="surrogateescape")
+    for line in file:
+        yield line.decode(errors="surrogateescape")
 
 
 def _records(reader: Any, label: str) -> Iterator[tuple[int, list[str] | str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -67,17 +68,40 @@ def run(
     """
     options = options or RunOptions()
 
+    stopper = Stopper()
+
     async def main() -> RunResult:
         with _calm_collector():
-            return await arun(chain, inputs, options, listener, handle_signals=handle_signals)
+            signals = handle_signals and threading.current_thread() is threading.main_thread()
+            return await arun(chain, inputs, options, listener, handle_signals=signals, stopper=stopper)
 
+    if _loop_is_running():
+        return _in_thread(main, stopper)
+    return _in_new_loop(main)
+
+
+class Stopper:
+    """Ends a run from another thread the way the first Ctrl-C does."""
+
+    def __init__(self) -> None:
+        self._interrupt: Callable[[], None] | None = None
+
+    def arm(self, interrupt: Callable[[], None]) -> None:
+        """Called on the run's loop; `interrupt` will be called there too."""
+        loop = asyncio.get_running_loop()
+        self._interrupt = lambda: loop.call_soon_threadsafe(interrupt)  # type: ignore[assignment, return-value]
+
+    def pull(self) -> None:
+        if self._interrupt is not None:
+            self._interrupt()
+
+
+def _loop_is_running() -> bool:
     try:
-        import asyncio
-
         asyncio.get_running_loop()
     except RuntimeError:
-        return _in_new_loop(main)
-    return _in_thread(main)
+        return False
+    return True
 
 
 @contextmanager
@@ -102,7 +126,7 @@ def _in_new_loop(main: Callable[[], Awaitable[RunResult]]) -> RunResult:
     return anyio.run(main, backend_options={"use_uvloop": True})
 
 
-def _in_thread(main: Callable[[], Awaitable[RunResult]]) -> RunResult:
+def _in_thread(main: Callable[[], Awaitable[RunResult]], stopper: Stopper) -> RunResult:
     """A notebook's loop is already running, and `run` blocks: so the run gets a thread."""
     outcome: list[RunResult | BaseException] = []
 
@@ -114,7 +138,11 @@ def _in_thread(main: Callable[[], Awaitable[RunResult]]) -> RunResult:
 
     thread = threading.Thread(target=work, name="chainette-run")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        stopper.pull()
+        thread.join()
     result = outcome[0]
     if isinstance(result, BaseException):
         raise result
@@ -128,6 +156,7 @@ async def arun(
     listener: Listener | None = None,
     *,
     handle_signals: bool = False,
+    stopper: Stopper | None = None,
     results: Results | None = None,
     finals: Callable[[Sequence[Row]], None] | None = None,
 ) -> RunResult:
@@ -137,7 +166,7 @@ async def arun(
     checked.require()
     source, chunks = _open(checked, inputs, options)
     folder = RunFolder.create(_path(options.output_dir), chain.name, runs_dir=Path(options.runs_dir))
-    job = _Run(checked, options, source, folder, listener)
+    job = _Run(checked, options, source, folder, listener, stopper)
     try:
         return await job.go(chunks, handle_signals, results, finals)
     except BaseException as error:
@@ -175,13 +204,20 @@ class _Run:
     """One run: what it says, what it writes down, how it ends."""
 
     def __init__(
-        self, checked: Checked, options: RunOptions, source: Input, folder: RunFolder, listener: Listener | None
+        self,
+        checked: Checked,
+        options: RunOptions,
+        source: Input,
+        folder: RunFolder,
+        listener: Listener | None,
+        stopper: Stopper | None,
     ) -> None:
         self._checked = checked
         self._options = options
         self._source = source
         self._folder = folder
         self._listener = listener
+        self._stopper = stopper
         self._started = time.time()
         self._interrupted = 0
 
@@ -263,6 +299,8 @@ class _Run:
 
     async def _drive(self, executor: Executor, chunks: Iterator[InputChunk], handle_signals: bool) -> Outcome:
         written = self._written(chunks)
+        if self._stopper is not None:
+            self._stopper.arm(lambda: self._interrupt(executor))
         if not handle_signals:
             return await executor.run(written)
         async with anyio.create_task_group() as tasks:
@@ -283,13 +321,16 @@ class _Run:
     async def _watch_signals(self, executor: Executor, scope: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                self._interrupted += 1
-                if self._interrupted == 1:
-                    self.say(Interrupted())
-                    executor.stop("interrupted")
-                else:
+                self._interrupt(executor)
+                if self._interrupted > 1:
                     scope.cancel()
                     return
+
+    def _interrupt(self, executor: Executor) -> None:
+        self._interrupted += 1
+        if self._interrupted == 1:
+            self.say(Interrupted())
+            executor.stop("interrupted")
 
     def _ending(self, outcome: Outcome) -> tuple[str, str]:
         if self._interrupted:

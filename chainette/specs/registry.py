@@ -29,6 +29,10 @@ class EngineRegistry:
     def copy(self) -> EngineRegistry:
         return EngineRegistry(self._specs)
 
+    def replace(self, other: EngineRegistry) -> None:
+        """From now on holds what `other` holds."""
+        self._specs = dict(other._specs)
+
     def names(self) -> list[str]:
         return [*self._specs, *([] if DEFAULT_ENGINE in self._specs else [DEFAULT_ENGINE])]
 

@@ -1,8 +1,9 @@
 """Train the demo model from scratch on the generated rows, on two cores.
 
-    nice -n 15 python -m examples.demo_model.train --out /tmp/demo_model --steps 3600
+    nice -n 15 python -m examples.demo_model.train --out /tmp/demo_model
 
-Writes tokenizer.json, shape.json and weights.pt to the folder. Seeds are fixed; it knows no engine and no GGUF.
+Writes tokenizer.json, shape.json and weights.pt to the folder; `--resume STEP` goes on from the weights there.
+Seeds are fixed; it knows no engine and no GGUF.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -26,7 +28,8 @@ from .words import REAL
 
 SEED = 1
 BATCH_TOKENS = 6144
-ECHO_STEPS, ECHO_SHARE, LATER_ECHO_SHARE = 0.15, 0.5, 0.02
+WARM_UP_STEPS, DECAY_FROM = 100, 1000
+ECHO_STEPS, ECHO_SHARE, LATER_ECHO_SHARE = 510, 0.5, 0.02
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -55,7 +58,7 @@ def batches(tokenizer: Tokenizer, steps: int) -> Iterator[Batch]:
     made, seed = 0, SEED
     while made < steps:
         seed += 1
-        echo = ECHO_SHARE if made < ECHO_STEPS * steps else LATER_ECHO_SHARE
+        echo = ECHO_SHARE if made < ECHO_STEPS else LATER_ECHO_SHARE
         # Sorted by length to waste little on padding, then shuffled so that no length comes in a row.
         rows = sorted(_encoded(tokenizer, 6000, seed, echo), key=lambda row: len(row[0]))
         groups: list[list[tuple[list[int], int]]] = [[]]
@@ -77,14 +80,16 @@ def batches(tokenizer: Tokenizer, steps: int) -> Iterator[Batch]:
             made += 1
 
 
-def train(out: Path, steps: int, rate: float) -> None:
+def train(out: Path, steps: int, rate: float, first: int) -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = learn_tokenizer(out / "tokenizer.json")
+    tokenizer = tokens.load(out / "tokenizer.json") if first else learn_tokenizer(out / "tokenizer.json")
     shape = Shape(vocab=tokenizer.get_vocab_size())
     (out / "shape.json").write_text(json.dumps(shape.as_dict()))
     model = Llama(shape)
+    if first:
+        model.load_state_dict(torch.load(out / "weights.pt"))
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
     matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embd" not in name]
     others = [weight for name, weight in model.named_parameters() if weight.ndim == 1 or "embd" in name]
@@ -94,8 +99,9 @@ def train(out: Path, steps: int, rate: float) -> None:
     ]
     compiled = torch.compile(model, dynamic=True)
     began, learned, losses = time.monotonic(), 0, []
-    for step, (batch, wanted, following) in enumerate(batches(tokenizer, steps)):
-        now = rate * min((step + 1) / 100, 1.0, 0.02 + 1.4 * (1 - step / steps))
+    for step, (batch, wanted, following) in enumerate(islice(batches(tokenizer, steps), first, None), first):
+        # The optimizers keep nothing across a resume, so they are warmed up again.
+        now = rate * min((step + 1 - first) / WARM_UP_STEPS, 1.0, (steps - step) / (steps - DECAY_FROM))
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = now
         with torch.autocast("cpu", torch.bfloat16):
@@ -121,7 +127,8 @@ def train(out: Path, steps: int, rate: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("/tmp/demo_model"))
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--rate", type=float, default=0.004)
+    parser.add_argument("--resume", type=int, default=0, metavar="STEP", help="when weights.pt was written")
     chosen = parser.parse_args()
-    train(chosen.out, chosen.steps, chosen.rate)
+    train(chosen.out, chosen.steps, chosen.rate, chosen.resume)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from tests.cli.hand_made import NODES, TREE
-
 from chainette.cli.drawing import Arrow, arrows, dot, mermaid, tree_lines
 from chainette.cli.wording import ICONS, PLAIN
+from tests.cli.hand_made import NODES, TREE
 
 LABELS = {id_: (kind, label) for id_, kind, label in NODES}
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 import io
 import json
 
-from tests.cli.hand_made import finished, node, progressed, started
-
 from chainette.cli.jsonlog import JsonLines
 from chainette.cli.live import LiveView
 from chainette.cli.plain import PlainLines
@@ -12,6 +10,7 @@ from chainette.cli.summary import plain_summary
 from chainette.cli.watching import Screen, Silence
 from chainette.cli.wording import ICONS, PLAIN
 from chainette.events import ChunkCommitted, EngineStarted, EngineStarting, Event, Interrupted, Warned
+from tests.cli.hand_made import everywhere, finished, node, progressed, started
 
 
 class Terminal(io.StringIO):
@@ -46,9 +45,9 @@ def test_plain_lines_say_start_engines_and_warnings() -> None:
 
 
 def test_plain_progress_comes_every_tenth_part() -> None:
-    lines = plain(started(100), *(progressed(done / 1000, done) for done in range(1, 100)))
-    assert [line.split(" | ")[0].split("  ")[1] for line in lines[2:]] == [
-        f"{done} of 100 rows ({done}%)" for done in range(10, 100, 10)
+    lines = plain(started(100), *(progressed(done / 1000, done, **everywhere(done)) for done in range(1, 100)))
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [
+        [f"12:00:00  {done}%", f"{done} of 100 rows committed"] for done in range(10, 100, 10)
     ]
 
 
@@ -60,7 +59,7 @@ def test_plain_progress_comes_every_five_seconds_when_rows_are_slow() -> None:
 
 def test_the_last_plain_line_has_the_counts_of_the_end() -> None:
     last = plain(started(100), finished())[-1]
-    assert "100 of 100 rows (100%)" in last
+    assert "  100% | 100 of 100 rows committed | " in last
     assert "summarise 100" in last
     assert "400 calls, 8,000 tokens written" in last
 
@@ -128,7 +127,7 @@ def test_the_summary_tells_the_three_commonest_failures_and_how_to_see_them() ->
     lines = text.splitlines()
     assert lines[0] == "– done · 100 rows in · 59 out · 41 failed · 12.3 s · 8.1/s"
     assert [line.split()[0] for line in lines[1:4]] == ["30", "8", "2"]
-    assert lines[4] == "  … and 1 in 1 other kinds"
+    assert lines[4] == "  … and 1 other failure"
     assert "folder  runs/reviews-20261121-005512-a1b2" in text
     assert "chainette show reviews-20261121-005512-a1b2 extract --failed" in text
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from tests.cli.hand_made import finished, node, progressed, started
-
 from chainette.cli.progress import RunState
 from chainette.events import EngineStarted, EngineStarting, Event, Interrupted
+from tests.cli.hand_made import everywhere, finished, node, progressed, started
 
 
 def state_after(*events: Event) -> RunState:
@@ -38,15 +37,13 @@ def test_nothing_is_expected_of_an_input_that_does_not_tell_its_length() -> None
 
 
 def test_the_time_left_weighs_each_node_by_what_a_row_costs_there() -> None:
-    all_half = {id_: node(50) for id_ in ("extract", "verdict_fr", "verdict_es", "check", "note", "join_1", "keep")}
-    state = state_after(started(100), progressed(10, 50, **all_half, summarise=node(50)))
+    state = state_after(started(100), progressed(10, 50, **everywhere(50)))
     assert state.share_done() == 0.5
     assert state.left_s() == 10
 
 
 def test_the_time_that_engines_took_to_start_is_not_counted_against_the_rows() -> None:
-    half = {id_: node(50) for id_ in ("extract", "verdict_fr", "verdict_es", "check", "note", "join_1", "keep")}
-    state = state_after(started(100), progressed(60, 0), progressed(70, 50, **half, summarise=node(50)))
+    state = state_after(started(100), progressed(60, 0), progressed(70, 50, **everywhere(50)))
     assert state.left_s() == 10
 
 
@@ -54,8 +51,8 @@ def test_rates_are_those_of_the_last_seconds() -> None:
     state = state_after(started(100))
     for second in range(20):
         done = 0 if second < 10 else (second - 9) * 2
-        state.take(progressed(second, done, tokens=done * 10, extract=node(done)))
-    assert state.row_rate() == 2
+        state.take(progressed(second, done, tokens=done * 10, **everywhere(done)))
+    assert round(state.row_rate(), 6) == 2
     assert state.node_rate("extract") == 2
     assert state.token_rate("demo") == 20
 

@@ -1,0 +1,274 @@
+"""inspect, inspect-dag, runs, show, init, devices and the program itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chainette.cli.trouble import report
+from chainette.errors import ChainError, EngineError, InputError, PlanError, RunFolderError, RunStoppedError
+from tests.cli.conftest import Project
+
+
+def test_inspect_shows_types_templates_and_engines_node_by_node(project: Project) -> None:
+    out = project.call("inspect", "small.py:chain")
+    assert project.exit_code == 0
+    assert "types     Text -> Facts" in out
+    assert "templates fr, product" in out
+    assert "stand_in  scripted" in out
+    assert "next: chainette run small.py:chain -i INPUT" in out
+
+
+def test_inspect_tells_every_problem_with_the_nearest_name(project: Project) -> None:
+    out = project.call("inspect", "small.py", "wrong")
+    assert project.exit_code == 2
+    assert 'did you mean "text"?' in out
+    assert 'did you mean "product"?' in out
+    assert 'did you mean "stand_in"?' in out
+    assert "3 errors: a run would be refused" in out
+
+
+def test_inspect_as_json_is_one_document_even_when_the_chain_cannot_be_loaded(project: Project) -> None:
+    report = json.loads(project.call("inspect", "small.py:chain", "--json"))
+    assert [node["id"] for node in report["nodes"]] == ["facts", "french", "join_fr", "last"]
+    assert report["devices"]["cpu"]["cores"] >= 1
+    assert report["ok"] is True
+    assert json.loads(project.call("inspect", "nowhere.py:chain", "--json"))["ok"] is False
+    assert project.exit_code == 2
+
+
+def test_the_graph_is_drawn_as_a_tree(project: Project) -> None:
+    out = project.call("inspect-dag", "small.py:chain")
+    assert [line.split()[1] for line in out.splitlines() if "◆" in line] == ["facts", "◆", "last"]
+    assert "├─ fr" in out
+
+
+@pytest.mark.parametrize(("format", "begins"), [("mermaid", "---\ntitle"), ("dot", 'digraph "Small"'), ("json", "{")])
+def test_the_graph_is_drawn_for_other_programs(project: Project, format: str, begins: str) -> None:
+    assert project.call("inspect-dag", "small.py:chain", "--format", format).startswith(begins)
+
+
+def test_the_graph_as_json_has_nodes_and_edges(project: Project) -> None:
+    drawn = json.loads(project.call("inspect-dag", "small.py:chain", "--json"))
+    assert {"from": "french", "to": "join_fr", "label": "fr"} in drawn["edges"]
+    assert len(drawn["nodes"]) == 4
+
+
+def test_a_graph_with_problems_is_drawn_and_is_exit_code_2(project: Project) -> None:
+    assert "facts" in project.call("inspect-dag", "small.py:wrong")
+    assert project.exit_code == 2
+    assert "chainette inspect small.py:wrong" in project.err
+
+
+def test_runs_are_listed(finished_run: Project) -> None:
+    assert "done  done      5" in finished_run.call("runs")
+    listed = json.loads(finished_run.call("runs", "--json"))
+    assert [(run["run"], run["rows_done"], run["chain"]) for run in listed] == [("done", 5, "Small")]
+
+
+def test_no_runs_is_no_error(project: Project) -> None:
+    assert "no runs in runs/" in project.call("runs")
+    assert project.exit_code == 0
+    assert json.loads(project.call("runs", "--json")) == []
+
+
+def test_show_tells_how_a_run_went(finished_run: Project) -> None:
+    out = finished_run.call("show", "done")
+    assert "Small: 5 rows in, 5 out" in out
+    about = json.loads(finished_run.call("show", "last", "--json"))
+    assert [node["rows_out"] for node in about["nodes"]] == [5, 5, 5, 5]
+
+
+def test_show_lists_the_rows_of_a_step(finished_run: Project) -> None:
+    out = finished_run.call("show", "done", "facts", "--limit", "2")
+    assert len(out.splitlines()) == 3
+    assert "2 of 5 rows" in out
+    rows = json.loads(finished_run.call("show", "done", "facts", "--json", "--limit", "0"))
+    assert (rows["total"], [row["_id"] for row in rows["rows"]]) == (5, ["0", "1", "2", "3", "4"])
+
+
+def test_show_follows_one_row_through_all_steps(finished_run: Project) -> None:
+    out = finished_run.call("show", "done", "french", "4")
+    assert "text  three [b]" in out
+    assert "In French." in out
+    assert " of three [b]" in out
+    assert "answer" in out
+    way = json.loads(finished_run.call("show", "done", "last", "4", "--json"))
+    made = {node["id"]: node["rows"] for node in way["nodes"]}
+    assert way["input"] == {"_id": "4", "text": "three [b]"}
+    prompt = next(node["prompt"] for node in way["nodes"] if node["id"] == "last")
+    content = f"{made['facts'][0]['product']}: {made['french'][0]['verdict']}"
+    assert prompt["messages"][-1] == {"role": "user", "content": content}
+    assert prompt["rendered"]
+
+
+def test_show_tells_why_rows_failed(project: Project) -> None:
+    project.call("run", "small.py:plain", "-i", "in.jsonl", "-o", "runs/bad", "-q")
+    out = project.call("show", "bad", "halves", "--failed")
+    assert out.startswith("3  apply  ValueError: a bad [red]row[/red]")
+    assert "small.py:" in out
+    failed = json.loads(project.call("show", "bad", "--failed", "--json"))
+    assert [row["row_id"] for row in failed["rows"]] == ["3"]
+    assert "failed, apply" in project.call("show", "bad", "halves", "3")
+    assert "never got here, or was dropped" in project.call("show", "bad", "halves", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dome"], 'did you mean "done"?'),
+        (["done", "fakts"], 'did you mean "facts"?'),
+        (["done", "facts", "99"], 'no row "99"'),
+    ],
+)
+def test_what_cannot_be_shown_is_exit_code_2_with_the_nearest_name(
+    finished_run: Project, words: list[str], said: str
+) -> None:
+    assert finished_run.call("show", *words) == ""
+    assert finished_run.exit_code == 2
+    assert said in finished_run.err
+
+
+def test_init_writes_a_project_whose_chain_passes_inspection(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = project.call("init", "fresh")
+    assert out.splitlines()[-1] == "next: cd fresh && chainette run chain.py:chain -i inputs.jsonl"
+    monkeypatch.chdir(project.folder / "fresh")
+    project.call("inspect", "chain.py:chain")
+    assert project.exit_code == 0, project.out
+
+
+def test_init_overwrites_nothing(project: Project) -> None:
+    Path("chain.py").write_text("mine")
+    project.call("init")
+    assert project.exit_code == 2
+    assert Path("chain.py").read_text() == "mine"
+    assert not Path("inputs.jsonl").exists()
+
+
+@pytest.mark.embedded
+def test_the_project_of_init_runs_on_the_demo_model(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.call("init", "fresh")
+    monkeypatch.chdir(project.folder / "fresh")
+    project.call("run", "chain.py:chain", "-i", "inputs.jsonl", "-o", "out", "--limit", "2")
+    assert project.exit_code == 0, project.err
+    assert "the demo model" in project.err
+
+
+def test_devices_say_what_is_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert "CUDA_VISIBLE_DEVICES=1" in project.call("devices")
+    found = json.loads(project.call("devices", "--json"))
+    assert found["memory"]["total_bytes"] > found["memory"]["available_bytes"] > 0
+
+
+def test_a_gpu_outside_cuda_visible_devices_is_told_as_such() -> None:
+    from chainette.cli.devices import read_gpu
+
+    row = "0, NVIDIA H200, 143771, 1771, 0, 570.1, GPU-abc"
+    gpu = read_gpu(row, "1")
+    assert (gpu["name"], gpu["memory_free_bytes"], gpu["visible"]) == ("NVIDIA H200", 142_000 * 1024 * 1024, False)
+    assert read_gpu(row, "GPU-ab")["visible"]
+    assert read_gpu(row, None)["visible"]
+
+
+def test_the_version_is_said(project: Project) -> None:
+    assert project.call("--version").startswith("chainette ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["inspekt"], "inspect"), (["run", "small.py:chain", "--limt", "3"], "--limit")]
+)
+def test_an_unknown_name_is_exit_code_2_with_the_nearest(project: Project, words: list[str], said: str) -> None:
+    project.call(*words)
+    assert project.exit_code == 2
+    assert said in project.err
+
+
+@pytest.mark.parametrize(
+    ("error", "began", "code"),
+    [
+        (ChainError("x"), False, 2),
+        (InputError("x"), False, 2),
+        (PlanError("x"), False, 2),
+        (RunFolderError("x"), False, 2),
+        (InputError("x"), True, 1),
+        (EngineError("x"), True, 1),
+        (RunStoppedError("x"), True, 1),
+        (KeyboardInterrupt(), True, 130),
+    ],
+)
+def test_each_error_has_its_exit_code(error: BaseException, began: bool, code: int) -> None:
+    assert report(error, began) == code
+
+
+def test_an_error_nobody_expected_is_one_line_and_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(RuntimeError("what?\x1b[31m")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: RuntimeError: what?\n")
+    file = Path(said.split("the traceback is in ")[1].strip())
+    assert "RuntimeError" in file.read_text()
+    file.unlink()
+
+
+def test_with_chainette_debug_the_error_goes_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINETTE_DEBUG", "1")
+    with pytest.raises(ChainError):
+        report(ChainError("x"))
+
+
+def test_several_problems_are_told_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    from chainette.errors import Problem
+
+    report(ChainError([Problem('step "a"', "no [b]name[/b]", "try x"), Problem("", "y\x1b[2J")]))
+    assert capsys.readouterr().err == 'error: 2 problems\n  step "a": no [b]name[/b]\n    hint: try x\n  y\n'
+
+
+def chainette(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from chainette.cli.main import main; main()", *args]
+
+
+def test_help_needs_none_of_the_library() -> None:
+    code = (
+        "import sys; from chainette.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('pydantic', 'orjson', 'pyarrow', 'rich.live', 'chainette.run', 'psutil')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_is_exit_code_130(project: Project) -> None:
+    Path("slow.py").write_text(
+        "import time\n"
+        "from pydantic import BaseModel\n"
+        "from chainette import Chain, apply\n"
+        "class Row(BaseModel):\n"
+        "    text: str\n"
+        "def slow(row: Row) -> Row:\n"
+        "    time.sleep(0.01)\n"
+        "    return row\n"
+        "chain = Chain(name='Slow', steps=[apply(slow)])\n"
+    )
+    Path("many.jsonl").write_text('{"text": "a"}\n' * 5000)
+    command = chainette("run", "slow.py:chain", "-i", "many.jsonl", "-o", "out", "--chunk-size", "5", "--json-logs")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        said = []
+        for line in running.stdout:
+            said.append(json.loads(line))
+            if said[-1]["event"] == "chunk_committed":
+                running.send_signal(signal.SIGINT)
+                break
+        said += [json.loads(line) for line in running.stdout]
+    assert running.returncode == 130
+    assert said[-1]["event"] == "run_finished"
+    assert said[-1]["state"] == "interrupted"
+    assert "interrupted" in [line["event"] for line in said]
+    assert json.loads(Path("out/status.json").read_text())["state"] == "interrupted"

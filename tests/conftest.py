@@ -1,0 +1,36 @@
+"""What every test gets: an empty working directory and a registry of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chainette.specs import EngineSpec, default_registry
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path, monkeypatch):
+    """Runs land in the test's folder, and no engines.yml or variable of the developer's is found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("CHAINETTE_ENGINES", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_engines():
+    before = default_registry.copy()
+    yield
+    default_registry.replace(before)
+
+
+@pytest.fixture
+def engine():
+    """Registers the stand-in as the only engine: `engine(answers={…})`, more under other names."""
+
+    def register(name: str = "stand_in", **script: Any) -> EngineSpec:
+        spec = EngineSpec.parse({"name": name, "backend": "scripted", "script": script})
+        default_registry.add(spec)
+        return spec
+
+    return register
