@@ -1,4 +1,4 @@
-"""What a careful user would write instead: one asyncio program on aiohttp, row by row, tuned, and nothing kept for later.
+"""What a careful user would write instead: one asyncio program on aiohttp, row by row, and nothing kept for later.
 
 python -m benchmarks.handwritten URL INPUT OUTPUT IN_FLIGHT [--uvloop]
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import BinaryIO
 
 import aiohttp
 import orjson
@@ -35,21 +36,20 @@ async def ask(session: aiohttp.ClientSession, url: str, model: type, prompt: str
 
 
 async def main(url: str, source: str, target: str, in_flight: int) -> None:
-    rows = iter(open(source, "rb"))
-    out = open(target, "wb")
     connector = aiohttp.TCPConnector(limit=in_flight)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    jar = aiohttp.DummyCookieJar()
+    with open(source, "rb") as rows, open(target, "wb") as out:  # noqa: ASYNC230 (local files, as a script would)
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
+            await asyncio.gather(*(work(session, url, rows, out) for _ in range(in_flight)))
 
-        async def work() -> None:
-            for line in rows:
-                row = orjson.loads(line)
-                facts = await ask(session, url, Facts, f"Extract the facts.\n\n{row['text']}")
-                prompt = f"Judge {facts['product']}, {facts['sentiment']}, {facts['rating']}."
-                verdict = await ask(session, url, Verdict, prompt)
-                out.write(orjson.dumps({**row, **facts, **verdict}) + b"\n")
 
-        await asyncio.gather(*(work() for _ in range(in_flight)))
-    out.close()
+async def work(session: aiohttp.ClientSession, url: str, rows: BinaryIO, out: BinaryIO) -> None:
+    for line in rows:
+        row = orjson.loads(line)
+        facts = await ask(session, url, Facts, f"Extract the facts.\n\n{row['text']}")
+        prompt = f"Judge {facts['product']}, {facts['sentiment']}, {facts['rating']}."
+        verdict = await ask(session, url, Verdict, prompt)
+        out.write(orjson.dumps({**row, **facts, **verdict}) + b"\n")
 
 
 if __name__ == "__main__":

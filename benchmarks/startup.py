@@ -49,10 +49,9 @@ def main(rounds: int) -> None:
             ),
         }
         for name, (ours, theirs) in pairs.items():
-            measure.run(ours), measure.run(theirs)
-            ratios = []
-            for _ in range(rounds):
-                ratios.append(measure.run(ours).wall_s / measure.run(theirs).wall_s)
+            measure.run(ours)
+            measure.run(theirs)
+            ratios = [measure.run(ours).wall_s / measure.run(theirs).wall_s for _ in range(rounds)]
             print(f"{name}: {measure.spread(ratios)}, median {statistics.median(ratios):.2f} (target: at most 1.5)")
 
 

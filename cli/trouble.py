@@ -65,7 +65,7 @@ def complain(error: ChainetteError, err: TextIO) -> None:
         block = Text("error: ", style=f"bold {BAD}").append(message.replace("\n", "\n  "), style="default not bold")
     for note in getattr(error, "__notes__", []):
         block.append(f"\n  next: {lines(note)}", style="default not bold")
-    shown.print(block, soft_wrap=True)
+    shown.print(block, soft_wrap=not err.isatty())
 
 
 def problem_text(problem: Problem, first: bool = False) -> Text:
