@@ -206,7 +206,7 @@ def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     """Rows, time gone and time left on one line."""
     total, dot = state.rows_total(), f" {glyphs.dot} "
     if state.interrupted and state.finished is None:
-        text = line(("finishing what is in flight; Ctrl-C again stops at once", WARN))
+        text = line(("finishing what is in flight (Ctrl-C again: at once)", WARN))
         text.append(f"{dot}{count(state.rows_done)} of {count(state.rows_read)} rows committed")
         text.truncate(width, overflow="ellipsis")
         return text
@@ -254,7 +254,9 @@ def picture(
     room = max(3, height - len(above) - len(below) - 1)
     if len(graph) > room:
         hidden = len(graph) - room + 1
-        graph = [*graph[: room - 1], line((f"{glyphs.more} and {hidden} more lines", QUIET))]
+        top, bottom = room // 2, room - room // 2 - 1
+        gap = line((f"{glyphs.more} {hidden} more lines {glyphs.more}", QUIET))
+        graph = [*graph[:top], gap, *graph[len(graph) - bottom :]]
     return Text("\n").join([*above, *graph, *below])
 
 

@@ -44,6 +44,17 @@ class Expected:
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The figures that rates are made of, as they were."""
+
+    elapsed_s: float
+    rows: float
+    """Input rows done: finished work in rows where it can be weighed, else those that are committed."""
+    handled: dict[str, int]
+    tokens: dict[str, int]
+
+
 def handled(node: NodeCount) -> int:
     return node.done + node.failed + node.dropped
 
@@ -63,8 +74,8 @@ class RunState:
     engine_states: dict[str, EngineState] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _before: dict[str, str | None] = field(default_factory=dict)
-    _past: deque[tuple[Progressed, float | None]] = field(default_factory=deque)
-    """Snapshots of the last seconds, each with the share that was done."""
+    _past: deque[Moment] = field(default_factory=deque)
+    """The last seconds, for rates."""
     _idle_s: float = 0.0
     """How long it took until the first row had gone through a node: engines start in that time."""
 
@@ -112,8 +123,16 @@ class RunState:
         self.nodes, self.engines = event.nodes, event.engines
         if not any(handled(n) for n in event.nodes.values()):
             self._idle_s = event.elapsed_s
-        self._past.append((event, self.share_done()))
-        while len(self._past) > 2 and event.elapsed_s - self._past[1][0].elapsed_s > RATE_WINDOW_S:
+        share, total = self.share_done(), self.rows_total()
+        self._past.append(
+            Moment(
+                event.elapsed_s,
+                event.rows_done if share is None or total is None else share * total,
+                {node_id: handled(node) for node_id, node in event.nodes.items()},
+                {name: engine.completion_tokens for name, engine in event.engines.items()},
+            )
+        )
+        while len(self._past) > 2 and event.elapsed_s - self._past[1].elapsed_s > RATE_WINDOW_S:
             self._past.popleft()
 
     def _engine(self, name: str, description: str, state: str, now_s: float) -> EngineState:
@@ -156,24 +175,20 @@ class RunState:
 
     def node_rate(self, node_id: str) -> float:
         """Rows a second through a node, over the last seconds."""
-        return self._speed(lambda p: handled(p.nodes.get(node_id, NodeCount())))
+        return self._speed(lambda moment: moment.handled.get(node_id, 0))
 
     def row_rate(self) -> float:
-        """Input rows per second over the last seconds: finished work in rows, where it can be weighed."""
-        total = self.rows_total()
-        if total is None or not self._past or self._past[0][1] is None:
-            return self._speed(lambda p: p.rows_done)
-        shares = {id(p): share or 0.0 for p, share in self._past}
-        return self._speed(lambda p: shares[id(p)] * total)
+        """Input rows a second, over the last seconds."""
+        return self._speed(lambda moment: moment.rows)
 
     def token_rate(self, engine: str) -> float:
         """Tokens an engine wrote per second, over the last seconds."""
-        return self._speed(lambda p: p.engines.get(engine, EngineCount()).completion_tokens)
+        return self._speed(lambda moment: moment.tokens.get(engine, 0))
 
-    def _speed(self, counted: Callable[[Progressed], float]) -> float:
+    def _speed(self, counted: Callable[[Moment], float]) -> float:
         if len(self._past) < 2:
             return 0.0
-        first, last = self._past[0][0], self._past[-1][0]
+        first, last = self._past[0], self._past[-1]
         spent = last.elapsed_s - first.elapsed_s
         return max(0.0, counted(last) - counted(first)) / spent if spent > 0 else 0.0
 

@@ -257,8 +257,9 @@ class Broker:
         return backend.connect(spec, Running(process.url, launch.api_key, process.died), self._warn)
 
     def _forget(self, held: _Held) -> None:
-        """Makes room for a new start after a death. What is left of the old process is nothing but its exit code."""
+        """Makes room for a new start after a death."""
         if held.process is not None:
+            held.process.stop()  # does not block: it is dead, and only its pipes are left to close
             self._processes.discard(held.process)
         held.engine = held.process = None
 

@@ -131,10 +131,10 @@ class ServerProcess:
 
         if os.getpid() != self._owner:
             return
-        try:
-            tree = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            tree = []
+        tree: list[psutil.Process] = []
+        if self._process.poll() is None:  # otherwise the number may be another process's by now
+            with contextlib.suppress(psutil.Error):
+                tree = psutil.Process(self.pid).children(recursive=True)
         if self._process.stdin is not None:
             _close(self._process.stdin)
         self._process.terminate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,9 @@ class _Gatherer:
         # The longer stem first: the keys of `a.b` are not those of `a`.
         self._layouts = sorted(layouts, key=lambda layout: -len(layout.stem))
 
+    def fits(self, rows: list[dict[str, Any]]) -> bool:
+        return set(chain.from_iterable(rows)) <= self._known
+
     def fit(self, row: dict[str, Any]) -> dict[str, Any]:
         """Raises: ValueError: a key that no column is for."""
         if row.keys() <= self._known:
@@ -112,7 +115,7 @@ def _batch(rows: list[dict[str, Any]], gather: _Gatherer, schema: Any, part: Pat
     import pyarrow as pa
 
     try:
-        fitted = [gather.fit(row) for row in rows]
+        fitted = rows if gather.fits(rows) else [gather.fit(row) for row in rows]
         arrays = [pa.array([row["_id"] for row in rows], pa.string())]
         for column in gather.columns:
             values = _packed([row.get(column.name) for row in fitted], column, gather)

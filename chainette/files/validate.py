@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chainette.errors import InputError
+from chainette.files.dumping import Dumper
 from chainette.files.json_text import cleaned, encode, plain, shortened
 from chainette.files.names import INPUT_NODE
 from chainette.files.pieces import BadRow, RawChunk
@@ -39,13 +40,17 @@ class RowValidator:
         self._many: TypeAdapter[list[Any]] = TypeAdapter(list[type_])
         shape = None if self._any else layout(input_type)
         self._unwraps = shape is not None and not shape.fields and shape.rest is None
+        self._dumper = Dumper(Any)
         self._keeps_id = _takes_underscore_id(input_type)
 
     def chunk(self, raw: RawChunk, index: int) -> InputChunk:
         """Raises: InputError: a row does not fit, naming file, line and field (never with `keep_bad`)."""
         rows = raw.rows
-        has_bad = BadRow in set(map(type, rows))
-        data = rows if self._any else [self._as_data(row) for row in rows]
+        classes = set(map(type, rows))
+        has_bad = BadRow in classes
+        # Most rows are plain objects without an `_id` of their own, and need no look at each of them.
+        usual = classes == {dict} and not any(["_id" in row for row in rows])  # noqa: C419
+        data = rows if self._any or (usual and not self._unwraps) else [self._as_data(row) for row in rows]
         values = None if has_bad else self._validate_all(data)
         if values is None:
             values = [self._validate(row, raw, i) for i, row in enumerate(data)]
@@ -57,7 +62,17 @@ class RowValidator:
         for i, value in enumerate(values) if has_bad or self._keep_bad else ():
             if type(value) is Failure:
                 values[i] = self._named(value, ids[i])
-        return InputChunk(index, raw.first, ids, values, [_as_raw(row, raw.json_like) for row in rows])
+        as_read = list(rows) if usual and raw.json_like else self._raw_rows(rows, classes, raw.json_like)
+        return InputChunk(index, raw.first, ids, values, as_read)
+
+    def _raw_rows(self, rows: list[Any], classes: set[type], json_like: bool) -> list[Any]:
+        if not json_like and classes == {dict}:
+            rows = _json_able(rows)
+            json_like = True
+        elif len(classes) == 1 and issubclass(next(iter(classes)), BaseModel):
+            rows = [dict(row) if type(row) is dict else row for row in self._dumper.dump(rows).values]
+            json_like = True
+        return [_as_raw(row, json_like) for row in rows]
 
     def _as_data(self, row: Any) -> Any:
         if type(row) is not dict:

@@ -78,7 +78,7 @@ def test_a_starting_engine_shows_for_how_long() -> None:
 
 
 def test_after_ctrl_c_the_view_says_what_a_second_one_does() -> None:
-    assert "Ctrl-C again stops at once" in "\n".join(drawn(started(), HALFWAY, Interrupted(), width=120))
+    assert "Ctrl-C again: at once" in "\n".join(drawn(started(), HALFWAY, Interrupted(), width=80))
 
 
 def test_a_bar_is_full_only_when_its_node_is_done() -> None:

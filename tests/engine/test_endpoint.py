@@ -189,7 +189,7 @@ async def test_a_failure_after_a_retry_counts_both_requests(connect):
 async def test_a_missing_key_names_the_variable_to_set(connect):
     with scripted_server(Script(api_key="sesame")) as server:
         engine = connect(server.url, api_key_env="MY_KEY")
-        with pytest.raises(CallError, match="401.*set the environment variable MY_KEY"):
+        with pytest.raises(CallError, match=r"401.*set the environment variable MY_KEY"):
             await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
 
 
@@ -215,7 +215,7 @@ async def test_a_key_the_endpoint_repeats_is_not_in_the_message_nor_in_any_repr(
 async def test_an_unknown_model_is_named(connect):
     with scripted_server(Script(model="another")) as server:
         engine = connect(server.url)
-        with pytest.raises(CallError, match='404.*is "some-model" the model'):
+        with pytest.raises(CallError, match=r'404.*is "some-model" the model'):
             await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
 
 

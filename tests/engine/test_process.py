@@ -58,7 +58,7 @@ def test_a_start_that_fails_ends_with_the_last_20_lines_of_the_log():
 
 def test_a_start_that_takes_too_long_is_ended():
     hanging = launch("-c", "import sys; sys.stdin.readline(); sys.stdin.read()")
-    with pytest.raises(EngineStartError, match="did not come up within 0.1 s"):
+    with pytest.raises(EngineStartError, match=r"did not come up within 0\.1 s"):
         ServerProcess.start("e", hanging, 0.1)
 
 

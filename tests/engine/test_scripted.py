@@ -172,6 +172,6 @@ async def test_a_server_told_to_die_dies(connect):
         engine = connect(line.split()[-1], max_retries=1)
         prepared = engine.prepare(None, SamplingParams())
         await engine.call(prepared, ask("?"))
-        with pytest.raises(CallError, match="nothing answers at"):
+        with pytest.raises(CallError, match=r"nothing answers at|broke off"):
             await engine.call(prepared, ask("?"))
         assert process.wait(10) == 1

@@ -198,7 +198,7 @@ def test_rows_that_do_not_fit_the_input_are_failures_of_it(tmp_path: Path) -> No
     assert lines(folder.path / "flattened/000.jsonl")[0]["chain_input.text"] == "b"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(count=st.integers(0, 40), chunk=st.integers(1, 17), other=st.integers(1, 50), part=st.integers(1, 13))
 def test_the_bytes_are_the_same_whatever_the_chunks(
     tmp_path_factory: pytest.TempPathFactory, count: int, chunk: int, other: int, part: int
