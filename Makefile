@@ -15,8 +15,10 @@ test: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	rm -rf build/typed && mkdir -p build/typed/chainette
+	ln -s $(CURDIR)/chainette/* build/typed/chainette/ && ln -s $(CURDIR)/cli build/typed/chainette/cli
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cd build/typed && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -31,6 +33,7 @@ bench: $(STAMP)
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# mypy and import-linter follow folders, not setuptools' package-dir, so `check` lays cli/ where it is installed.
 # pip before 25.1 knows no --group, so the first line brings a newer one.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

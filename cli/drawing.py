@@ -26,12 +26,21 @@ def tree_lines(outline: object, glyphs: Glyphs, max_branches: int | None = None)
     return list(_sequence(outline, glyphs, max_branches, "", None))
 
 
-def _sequence(items: object, glyphs: Glyphs, most: int | None, prefix: str, before: str | None) -> Iterator[TreeLine]:
+def flat(items: object) -> Iterator[str | dict[str, Any]]:
+    """A sequence's node ids and groups, those of the chains inside it in their place."""
     for item in items if isinstance(items, list | tuple) else []:
+        if isinstance(item, dict) and "branches" not in item:
+            yield from flat(item.get("items"))
+        elif isinstance(item, str | dict):
+            yield item
+
+
+def _sequence(items: object, glyphs: Glyphs, most: int | None, prefix: str, before: str | None) -> Iterator[TreeLine]:
+    for item in flat(items):
         if isinstance(item, str):
             yield TreeLine(prefix, item, one_line(item), before)
             before = item
-        elif isinstance(item, dict):
+        else:
             yield from _group(item, glyphs, most, prefix, before)
             before = item.get("join") or before
 
@@ -69,11 +78,11 @@ class Arrow:
 def arrows(outline: object, before: str | None = None, label: str = "") -> list[Arrow]:
     """Every way that rows take, labelled with the branch they enter or the alias they bring to a join."""
     found: list[Arrow] = []
-    for item in outline if isinstance(outline, list | tuple) else []:
+    for item in flat(outline):
         if isinstance(item, str):
             found.append(Arrow(before, item, label))
             before, label = item, ""
-        elif isinstance(item, dict):
+        else:
             found += _group_arrows(item, before, label)
             before, label = item.get("join") or before, ""
     return found
@@ -97,7 +106,7 @@ def _group_arrows(group: dict[str, Any], before: str | None, label: str) -> list
 
 def last_node(items: object, before: str | None = None) -> str | None:
     """The node that a sequence ends with; a group without a join ends where it began."""
-    for item in items if isinstance(items, list | tuple) else []:
+    for item in flat(items):
         before = item if isinstance(item, str) else item.get("join") or before
     return before
 

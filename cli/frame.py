@@ -220,7 +220,7 @@ def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     text.append(f"{dot}{clock(elapsed_s)} elapsed")
     left = state.left_s()
     if left is not None and state.finished is None:
-        text.append(f"{dot}about {clock(left)} left")
+        text.append(f"{dot}about {clock(left + 1)} left")
     text.truncate(width, overflow="ellipsis")
     return text
 

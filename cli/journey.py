@@ -40,8 +40,11 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
         stops.append(stop)
     source = _first(reader, INPUT, row_id)
     for stop in stops:
-        if stop["id"] == step and stop["kind"] == "step":
-            stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], row_id, source or {}, stops)
+        # A row with several children here has a prompt for each of them; they are shown one at a time.
+        asked = {str(call.get("_id")) for call in stop["calls"]}
+        if stop["id"] == step and stop["kind"] == "step" and len(asked) < 2:
+            id_ = next(iter(asked), row_id)
+            stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], id_, source or {}, stops)
     refused = _failures(reader, INPUT, row_id)
     if source is None and not refused and not any(s["rows"] or s["failures"] or s["calls"] for s in stops):
         raise RunFolderError(f'no row "{row_id}" in {reader.path.name} (chainette show {reader.path.name} {step})')
@@ -104,8 +107,11 @@ def journey_lines(way: dict[str, Any]) -> list[Text]:
         asked = stop["id"] == way["step"]
         if "prompt" in stop:
             lines += _prompt_lines(stop["prompt"])
+        elif asked and stop["calls"]:
+            one = f"chainette show {way['run']} {stop['id']} {stop['calls'][0].get('_id')}"
+            lines.append(line((f"  several calls; one with its prompt: {one_line(one)}", QUIET)))
         for call in stop["calls"]:
-            lines += _call(call, asked)
+            lines += _call(call, asked, way["row"])
         for row in stop["rows"]:
             if len(stop["rows"]) > 1 or row.get("_id") != way["row"]:
                 lines.append(line((f"  row {one_line(row.get('_id'))}", QUIET)))
@@ -165,11 +171,12 @@ def _prompt_lines(prompt: dict[str, Any]) -> list[Text]:
     return [line((f"  {role:<{wide}}  ", QUIET), _indented(text, wide + 4)) for role, text in said]
 
 
-def _call(call: dict[str, Any], whole: bool) -> list[Text]:
+def _call(call: dict[str, Any], whole: bool, row_id: str) -> list[Text]:
     from chainette.cli.screen import BAD, QUIET, WARN, line
 
     usage = call.get("usage") or {}
-    words = [f"attempt {call.get('attempt', 1)}"]
+    words = [f"row {call.get('_id')}"] if call.get("_id") != row_id else []
+    words.append(f"attempt {call.get('attempt', 1)}")
     if "completion_tokens" in usage:
         words.append(f"{usage.get('prompt_tokens') or 0} + {usage.get('completion_tokens') or 0} tokens")
     words += [seconds(call["seconds"])] if call.get("seconds") is not None else []

@@ -126,5 +126,5 @@ def progress_words(state: RunState) -> str:
     parts.append(f"{clock(state.elapsed_s)} elapsed")
     left = state.left_s()
     if left is not None and not over:
-        parts.append(f"about {clock(left)} left")
+        parts.append(f"about {clock(left + 1)} left")
     return " | ".join(p for p in parts if p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chainette.cli.drawing import tree_lines
+from chainette.cli.drawing import flat, last_node, tree_lines
 from chainette.cli.wording import PLAIN
 
 Rows = list[dict[str, Any]]
@@ -58,10 +58,12 @@ def _scope(
     graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], rows: dict[str, Rows]
 ) -> dict[str, Any]:
     """The names a template sees, the nearer over the farther."""
+    from chainette.graph.build import identifier
+
     before = {line.node: line.before for line in tree_lines(graph.get("outline"), PLAIN) if line.node}
     joins = {n["id"] for n in graph.get("nodes", []) if n.get("type") == "join"}
     scope: dict[str, Any] = {"chain_input": _value(source), "row_id": row_id}
-    scope |= {id_: _values(found) for id_, found in rows.items() if found and id_ != node["id"]}
+    scope |= {identifier(id_): _values(found) for id_, found in rows.items() if found and id_ != node["id"]}
     aliases = {alias: _values(rows[last]) for alias, last in _aliases(graph.get("outline")) if rows.get(last)}
     scope |= aliases
     above = before.get(node["id"])
@@ -76,10 +78,8 @@ def _scope(
 
 def _aliases(items: Any) -> list[tuple[str, str]]:
     """(alias, last node) of every joined branch."""
-    from chainette.cli.drawing import last_node
-
     found: list[tuple[str, str]] = []
-    for item in items or []:
+    for item in flat(items):
         for branch in item.get("branches", []) if isinstance(item, dict) else []:
             found += _aliases(branch.get("items"))
             last = last_node(branch.get("items"))

@@ -186,7 +186,7 @@ def summary_lines(about: dict[str, Any]) -> list[Text]:
         lines.append(line((one_line(about["message"]), style)))
     lines += [line(), *_node_table(about["nodes"]), line()]
     for engine in about["engines"]:
-        model = one_line(engine.get("model") or "the demo model")
+        model = one_line(engine.get("model") or ("the demo model" if engine.get("backend") == "embedded" else ""))
         lines.append(line(("engine  ", QUIET), f"{one_line(engine.get('name'))}  {engine.get('backend')}  {model}"))
     if about["command"]:
         import shlex

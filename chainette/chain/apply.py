@@ -28,7 +28,6 @@ class Apply:
     name: str = ""
     emoji: str = ""
     yield_output: bool = True
-    timeout_s: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -45,7 +44,6 @@ def apply(
     output_model: Any = None,
     shape: ShapeName | None = None,
     yield_output: bool = True,
-    timeout_s: float | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Apply:
     """A Python function as a node of the chain.
@@ -78,7 +76,6 @@ def apply(
         name=name,
         emoji=emoji,
         yield_output=yield_output,
-        timeout_s=timeout_s,
         metadata=MappingProxyType(dict(metadata or {})),
     )
 

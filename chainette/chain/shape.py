@@ -81,6 +81,8 @@ def read_shape(
     given = hints.get("return", inspect.Parameter.empty)
     is_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
     is_async = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+    if given is type(None):
+        raise ChainError(Problem(where, "returns nothing", "return the row, or None of `T | None` to drop it"))
     takes, input_type = _takes(taken, input_model)
     makes, output_type = _makes(given, output_model, takes, is_generator)
     if promised is not None:

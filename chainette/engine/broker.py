@@ -5,6 +5,7 @@ Knows neither chains nor rows, and no backend by name. Any thread and any event 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -12,7 +13,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from chainette.engine.backends import Running, backend_of
 from chainette.engine.protocol import Engine
+from chainette.errors import EngineStartError
 from chainette.events import EngineStarted, EngineStarting, EngineStopped, Listener, Warned
 from chainette.specs import EngineRegistry, EngineSpec, default_registry, read_engines_file
 from chainette.specs.registry import ENGINES_FILE
 
 if TYPE_CHECKING:
     from chainette.engine.process import ServerProcess
+
+GIVE_UP_S = 5.0
+"""How long a flush waits for a start in progress to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,9 @@ class Broker:
         process = ServerProcess.start(spec.name, launch, spec.start_timeout_s, lambda: held.flushed or not held.leases)
         self._processes.add(process)
         held.process = process
+        if held.flushed:
+            process.stop()
+            raise EngineStartError(f'engine "{spec.name}" was stopped while it started')
         self._say(EngineStarted(spec.name, description, time.monotonic() - began))
         return backend.connect(spec, Running(process.url, launch.api_key, process.died), self._warn)
 
@@ -271,7 +279,9 @@ class Broker:
                 held.flushed = True
         for held in evicted:
             if held.starting is not None:
-                held.starting.exception()  # waits until the start is given up or done
+                # Until the start is given up; one that still fetches its model will stop by itself when it comes to it.
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    held.starting.exception(GIVE_UP_S)
             process = held.process
             if process is not None:
                 process.stop()

@@ -39,48 +39,55 @@ async def retried(
     Raises:
         CallError: `timeout` when the time is up or the next wait would outlast it, else `http` when all is tried.
     """
-    pending: Unanswered | None = failure
-    last = failure
-    sent = 0
-
-    async def attempt() -> Answer:
-        nonlocal pending, last, sent
-        sent += 1
-        if pending is not None:
-            first, pending = pending, None
-            raise first
-        try:
-            return await send()
-        except Unanswered as error:
-            last = error
-            raise
-        except CallError as error:
-            error.sent = sent
-            raise
-
-    async def sleep(seconds: float) -> None:
-        left_s = remaining_s()
-        if left_s is not None and seconds >= left_s:
-            raise TimeoutError
-        await asyncio.sleep(seconds)
-
+    tries = _Tries(send, failure, remaining_s)
     retrying = AsyncRetrying(
         stop=stop_after_attempt(max_retries + 1),
         wait=_wait_s,
         retry=retry_if_exception_type(Unanswered),
-        sleep=sleep,
+        sleep=tries.sleep,
         reraise=True,
     )
     try:
-        answer: Answer = await retrying(attempt)
+        answer: Answer = await retrying(tries.next)
     except TimeoutError:
-        message = f"no answer in time, sent {_times(sent)}; the last: {last}"
-        raise CallError("timeout", message, raw=last.raw, sent=sent) from None
+        message = f"no answer in time, sent {_times(tries.sent)}; the last: {tries.last}"
+        raise CallError("timeout", message, raw=tries.last.raw, sent=tries.sent) from None
     except Unanswered as error:
-        message = f"{error}; sent {_times(sent)}"
-        raise CallError("http", message, raw=error.raw, sent=sent) from None
-    answer.sent = sent
+        message = f"{error}; sent {_times(tries.sent)}"
+        raise CallError("http", message, raw=error.raw, sent=tries.sent) from None
+    answer.sent = tries.sent
     return answer
+
+
+class _Tries:
+    """The tries of one call, the first of which has failed before."""
+
+    def __init__(
+        self, send: Callable[[], Awaitable[Answer]], first: Unanswered, remaining_s: Callable[[], float | None]
+    ) -> None:
+        self._send = send
+        self._remaining_s = remaining_s
+        self.last = first
+        self.sent = 0
+
+    async def next(self) -> Answer:
+        self.sent += 1
+        if self.sent == 1:
+            raise self.last
+        try:
+            return await self._send()
+        except Unanswered as error:
+            self.last = error
+            raise
+        except CallError as error:
+            error.sent = self.sent
+            raise
+
+    async def sleep(self, seconds: float) -> None:
+        left_s = self._remaining_s()
+        if left_s is not None and seconds >= left_s:
+            raise TimeoutError
+        await asyncio.sleep(seconds)
 
 
 def _times(count: int) -> str:

@@ -19,6 +19,7 @@ from chainette.chain.context import Here, current
 from chainette.executor.attribution import ListFunction, UnattributableError
 from chainette.executor.flow import Flow
 from chainette.executor.own_copy import OwnCopy
+from chainette.executor.writable import Writable
 from chainette.graph import Node
 from chainette.graph.reach import taker
 from chainette.graph.types import cast_to
@@ -52,7 +53,9 @@ class ApplyOperator:
         self._take = taker(node)
         self._plain_take = node.intake.how == "value" and not node.intake.cast
         self._own = OwnCopy()
-        self._cast = cast_to(shape.output_type) if shape.declared else None
+        self._cast: Callable[[Any], Any] = (
+            cast_to(shape.output_type) if shape.declared and shape.output_type is not Any else Writable()
+        )
         self._queue: deque[tuple[Flow, Sequence[Row]]] = deque()
         self._busy = 0
         self._row_s = 0.0
@@ -94,7 +97,7 @@ class ApplyOperator:
                     if self._shape.is_async and self._list is None:
                         results = [(flow, part, await self._run_async(part)) for flow, part in jobs]
                     else:
-                        results = await anyio.to_thread.run_sync(self._run_all, jobs)
+                        results = await anyio.to_thread.run_sync(self._run_all, jobs, abandon_on_cancel=True)
                 finally:
                     self._count.running -= rows
                 spent = time.perf_counter() - started
@@ -135,7 +138,7 @@ class ApplyOperator:
                 try:
                     out = fn(own(row.value if take is None else take(row)))
                     if simple:
-                        value = out if cast is None else cast(out)
+                        value = cast(out)
                         made.append(Row(row.id, row.order, value, node, row, row.ticket))
                     else:
                         made += self._rows_of(row, out)
@@ -209,7 +212,7 @@ class ApplyOperator:
         if makes == "maybe" and out is None:
             return []
         if makes in ("one", "maybe"):
-            value = out if self._cast is None else self._cast(out)
+            value = self._cast(out)
             return [Row(row.id, row.order, value, self.node.index, row, row.ticket)]
         if out is None:
             return []
@@ -218,7 +221,7 @@ class ApplyOperator:
     def _children(self, row: Row, out: Any, *, always: bool) -> list[Row]:
         """Children `17.0`, `17.1`, …; with `always=False` an only child keeps its parent's id."""
         cast, node = self._cast, self.node.index
-        values = [value if cast is None else cast(value) for value in out]
+        values = [cast(value) for value in out]
         if len(values) == 1 and not always:
             return [Row(row.id, row.order, values[0], node, row, row.ticket)]
         return [

@@ -99,7 +99,7 @@ class Executor:
             self.outcome.stopped = why
             for service in self._services.values():
                 service.close()
-            self._feed.wake()
+            self._feed.stop()
             self._committer.wake()
 
     def in_flight(self) -> bool:

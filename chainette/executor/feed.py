@@ -25,6 +25,7 @@ class Feed:
         self._lanes = lanes
         self._open_rows = 0
         self._event = anyio.Event()
+        self._reading = anyio.CancelScope()
 
     def wake(self) -> None:
         """Something left: there may be room."""
@@ -35,17 +36,21 @@ class Feed:
         self._event.set()
 
     async def run(self, chunks: Iterator[InputChunk]) -> None:
-        """Reads until the input ends or the executor stops."""
-        while not self._executor.stopping:
-            if not self._room():
-                self._event = anyio.Event()
-                await self._event.wait()
-                continue
-            chunk = await anyio.to_thread.run_sync(next, chunks, None)
-            if chunk is None:
-                return
-            self._open_rows += len(chunk.ids)
-            self._executor.start_flow(chunk)
+        """Reads until the input ends or `stop` is called, also while a read waits for rows that may never come."""
+        with self._reading:
+            while True:
+                if not self._room():
+                    self._event = anyio.Event()
+                    await self._event.wait()
+                    continue
+                chunk = await anyio.to_thread.run_sync(next, chunks, None, abandon_on_cancel=True)
+                if chunk is None:
+                    return
+                self._open_rows += len(chunk.ids)
+                self._executor.start_flow(chunk)
+
+    def stop(self) -> None:
+        self._reading.cancel()
 
     def _room(self) -> bool:
         if self._open_rows == 0:

@@ -88,7 +88,7 @@ class StepOperator:
         try:
             value = self._take(row)
             messages = self.prompt.messages(row, value)
-        except (PromptError, ValidationError) as error:
+        except Exception as error:  # PromptError, ValidationError, or what a property or validator of the user's raises
             count.running -= 1
             self._executor.fail(flow, self.node, row, Failure(row.id, self.node.id, "prompt", _one_line(error)))
             return
@@ -160,6 +160,8 @@ class StepOperator:
             value = self._validate(choice.text)
         except ValidationError as error:
             raise Refusal("schema", _validation_words(error), choice.text) from None
+        except Exception as error:  # a validator of the user's that raises something else
+            raise Refusal("schema", f"{type(error).__name__}: {error}", choice.text) from None
         many = self._samples > 1
         made = StepRow(
             f"{row.id}.{position}" if many else row.id,
@@ -238,4 +240,6 @@ def _validation_words(error: ValidationError) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return _validation_words(error) if isinstance(error, ValidationError) else str(error)
+    if isinstance(error, ValidationError):
+        return _validation_words(error)
+    return str(error) if isinstance(error, PromptError) else f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from chainette.errors import InputError, nearest
-from chainette.files.finding import FORMATS, Found, find_files, is_url, looks_like_path, missing
+from chainette.files.finding import FORMATS, Found, find_files, looks_like_path, missing
 from chainette.files.hub_inputs import HubSource
 from chainette.files.memory_inputs import IterableSource
 from chainette.files.opening import Place
@@ -262,8 +262,3 @@ def _is_batch_request(row: Any) -> bool:
         and isinstance(row["body"], dict)
         and isinstance(row["custom_id"], str)
     )
-
-
-def is_path_like(source: str) -> bool:
-    """Whether a name means files (here or remote) rather than a dataset on the Hub."""
-    return source == "-" or is_url(source) or looks_like_path(source) or find_files(source) is not None

@@ -184,12 +184,27 @@ class _Decoder:
         try:
             return self._adapter.validate_python(data, by_alias=True, by_name=True)
         except ValidationError as error:
+            if _restore_nan(data, error):
+                return self._adapter.validate_python(data, by_alias=True, by_name=True)
             try:
                 return self._adapter.validate_json(encode(data), by_alias=True, by_name=True)
             except ValidationError:
                 message = str(error).splitlines()
                 found = "; ".join(line.strip() for line in message[1:3])
                 raise RunFolderError(f'{part.path}, row "{row.get("_id")}" does not fit its type: {found}') from error
+
+
+def _restore_nan(data: Any, error: ValidationError) -> bool:
+    """JSON has no NaN, so a float that was one stands as null on disk. Whether nothing else was wrong."""
+    places = [e["loc"] for e in error.errors() if e["type"] == "float_type" and e["input"] is None]
+    if not places or len(places) != error.error_count():
+        return False
+    for *path, last in places:
+        inner = data
+        for key in path:
+            inner = inner[key]
+        inner[last] = float("nan")
+    return True
 
 
 def lines_with_id(parts: Sequence[Part], row_id: str) -> Iterator[dict[str, Any]]:

@@ -83,12 +83,13 @@ class Job:
 
     def _prepare(self) -> None:
         graph, options = self._checked.graph, self._options
-        nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.nodes]
+        nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.nodes if node.kind != "input"]
         self._folder.configure(
             nodes,
             format=options.format,
             max_lines_per_file=options.max_lines_per_file,
             flattened=options.flattened,
+            input_type=graph.input_type,
         )
         self._folder.write_graph(graph_record(self._checked, options, self._source.describe(), self._folder.run_id))
         self._folder.write_status(status_record(self._folder, graph, "running", self._started, None, Outcome()))

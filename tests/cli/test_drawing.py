@@ -77,3 +77,14 @@ def test_dot_names_every_node_and_quotes_what_would_be_syntax() -> None:
     assert text.startswith('digraph "a \\"b\\"" {')
     assert '":input" -> "extract";' in text
     assert '"check" -> "join-1" [label="spanish"];' in text
+
+
+def test_a_chain_inside_a_chain_is_drawn_in_its_place() -> None:
+    outline = ["a", {"chain": "inner", "items": ["inner/b", {"chain": "deep", "items": ["inner/deep/c"]}]}, "d"]
+    assert [(line.text, line.before) for line in tree_lines(outline, ICONS)] == [
+        ("a", None),
+        ("inner/b", "a"),
+        ("inner/deep/c", "inner/b"),
+        ("d", "inner/deep/c"),
+    ]
+    assert arrows(outline)[-1] == Arrow("inner/deep/c", "d")

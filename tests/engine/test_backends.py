@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from chainette.engine import capabilities
+from chainette.engine.embedded import model_file
+from chainette.errors import EngineStartError
 from chainette.specs import EngineSpec, SamplingParams
 from tests.engine.conftest import environment
 
@@ -62,3 +64,24 @@ def test_asking_for_capabilities_loads_no_client_and_no_model():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def test_a_hub_model_without_a_network_says_what_to_download(no_network):
+    with pytest.raises(EngineStartError, match=r"download https://huggingface\.co/org/repo .*`model: path\.gguf`"):
+        model_file(spec(backend="embedded", model="org/repo"))
+
+
+def test_a_hub_model_in_the_cache_needs_no_network(no_network, tmp_path):
+    folder = tmp_path / "hub" / "models--org--repo" / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    for name in ("m-Q8_0.gguf", "m-Q4_K_M.gguf", "mmproj.gguf"):
+        (folder / name).write_bytes(b"GGUF")
+    assert model_file(spec(backend="embedded", model="org/repo")).name == "m-Q4_K_M.gguf"
