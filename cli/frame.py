@@ -42,6 +42,7 @@ def node_rows(state: RunState) -> dict[str, NodeRow]:
     kinds = {node_id: (kind, _emoji(label)) for node_id, kind, label in state.started.nodes}
     expected = state.expected()
     over = state.finished is not None
+    done = state.finished is not None and state.finished.state == "done"
     rows: dict[str, NodeRow] = {}
     for drawn in state.tree():
         if drawn.node is None:
@@ -50,7 +51,7 @@ def node_rows(state: RunState) -> dict[str, NodeRow]:
         passed, goal = handled(node), expected.get(drawn.node, Expected(None, False))
         if over:
             goal = Expected(node.entered, True)
-        share = None if goal.rows is None else (passed / goal.rows if goal.rows else float(over))
+        share = None if goal.rows is None else (passed / goal.rows if goal.rows else float(done))
         speed = "" if over else rate(state.node_rate(drawn.node))
         complete = goal.exact and goal.rows is not None and passed >= goal.rows
         rows[drawn.node] = NodeRow(
@@ -62,7 +63,7 @@ def node_rows(state: RunState) -> dict[str, NodeRow]:
             node.failed,
             node.dropped,
             node.retried,
-            complete and (over or passed > 0),
+            complete and (done or passed > 0),
         )
     return rows
 

@@ -19,18 +19,14 @@ def init(
     folder = Path(directory)
     there = [name for name in _FILES if (folder / name).exists()]
     if there:
-        from chainette.errors import ChainetteError
-
-        raise_with_code(ChainetteError(f"{folder / there[0]} is there already, and nothing is overwritten"), directory)
+        raise _refused(folder / there[0], "is there already, and nothing is overwritten", directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             with (folder / name).open("x", encoding="utf-8", newline="\n") as file:
                 file.write(template(name))
     except OSError as error:
-        from chainette.errors import ChainetteError
-
-        raise_with_code(ChainetteError(f"{error.filename or folder} cannot be written: {error.strerror}"), directory)
+        raise _refused(error.filename or folder, f"cannot be written: {error.strerror}", directory) from None
     command = "chainette run chain.py:chain -i inputs.jsonl"
     if as_json:
         from chainette.cli.output import write_json
@@ -50,10 +46,10 @@ def template(name: str) -> str:
     return (files("chainette.cli") / "templates" / name).read_text(encoding="utf-8")
 
 
-def raise_with_code(error: Exception, directory: str) -> None:
-    """The folder is wrong, so the call is: 2, and another folder as the way on."""
-    from chainette.cli.trouble import WRONG, report
+def _refused(path: object, message: str, directory: str) -> Exception:
+    """The folder is wrong; another one is the way on."""
+    from chainette.errors import RunFolderError
 
-    error.add_note(f"chainette init {'my-chain' if directory == '.' else directory + '-2'}")
-    report(error)
-    raise typer.Exit(WRONG)
+    error = RunFolderError(f"{path} {message}")
+    error.add_note(f"next: chainette init {'my-chain' if directory == '.' else directory + '-2'}")
+    return error

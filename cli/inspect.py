@@ -112,8 +112,10 @@ def _print_tree(report: dict[str, Any], outline: object, icons: bool, max_branch
         node = nodes[d.node]
         sign = {"apply": signs.apply, "join": signs.join}.get(node["kind"], signs.step)
         pad = " " * (wide - len(d.prefix) - len(d.text) - 2)
-        types = f"{node['input']} -> {node['output']}" if node["kind"] != "join" else ""
-        shown.print(line((d.prefix, QUIET), f"{sign} ", (d.text, NAME), pad, (one_line(types), QUIET)))
+        text = line((d.prefix, QUIET), f"{sign} ", (d.text, NAME))
+        if node["kind"] != "join":
+            text.append(pad).append(one_line(f"{node['input']} -> {node['output']}"), style=QUIET)
+        shown.print(text, soft_wrap=True)
 
 
 def say_report(target: str, options: RunOptions, as_json: bool, icons: bool) -> int:

@@ -34,7 +34,7 @@ Words = Annotated[
     list[str],
     typer.Argument(
         metavar="CHAIN",
-        help="module:chain, file.py:chain or chain.yml. The older FILE CHAIN INPUT OUT is taken too.",
+        help="module:chain or file.py:chain. The older FILE CHAIN INPUT OUT is taken too.",
         show_default=False,
     ),
 ]
@@ -106,12 +106,7 @@ def run(
 
     chainette run examples.reviews:chain -i examples/reviews.jsonl
     """
-    call = parse_call(words, input, output_dir)
-    if reuse is not None:
-        raise wrong_call("--reuse", "comes with a later version", "without it every call is made again")
-    if call.input is None and not dry_run:
-        hint = "-i with a JSONL, JSON, CSV or Parquet file, a folder or glob of them, a dataset's name, or - for stdin"
-        raise wrong_call("--input", "says which rows, and is missing", hint)
+    call = _understood(parse_call(words, input, output_dir), reuse, dry_run)
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
@@ -135,10 +130,21 @@ def run(
     raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen))
 
 
+def _understood(call: Call, reuse: str | None, dry_run: bool) -> Call:
+    """The call, if all is said that a run needs."""
+    if reuse is not None:
+        raise wrong_call("--reuse", "comes with a later version", "without it every call is made again")
+    if call.input is None and not dry_run:
+        hint = "-i with a JSONL, JSON, CSV or Parquet file, a folder or glob of them, a dataset's name, or - for stdin"
+        raise wrong_call("--input", "says which rows, and is missing", hint)
+    return call
+
+
 def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     """The run itself; returns the exit code."""
     import contextlib
 
+    from chainette.cli.summary import run_word
     from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
     from chainette.errors import ChainError, ChainetteError
 
@@ -154,13 +160,16 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
         began = watcher.state.started is not None
         if screen.json_logs:
             _say_error(watcher, error, exit_code(error, began))
-        if isinstance(error, ChainError) and loaded:
-            error.add_note(f"chainette inspect {call.target}")
-        elif began and watcher.state.started is not None and isinstance(error, ChainetteError):
-            error.add_note(f"chainette show {watcher.state.started.run_id}")
-        return report(error, began)
+        if isinstance(error, ChainError) and loaded and not began:
+            error.add_note(f"next: chainette inspect {call.target}")
+        if watcher.state.started is not None and isinstance(error, ChainetteError):
+            error.add_note(f"folder: {watcher.state.started.folder}")
+            error.add_note(f"next: chainette show {run_word(watcher.state.started.folder)}")
+        code = report(error, began)
+        screen.say_folder(watcher.state, out)
+        return code
     allowed = result.allowed_failed
-    screen.say_end(watcher.state, str(result.folder), out, err, allowed)
+    screen.say_end(watcher.state, out, err, allowed)
     if result.state == "interrupted":
         return INTERRUPTED
     # A run stops as soon as it is sure that more rows failed than `--max-failed` allows.

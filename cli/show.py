@@ -172,7 +172,10 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
 
 def summary_lines(about: dict[str, Any]) -> list[Text]:
     """The same for a person."""
+    import shlex
+
     from chainette.cli.screen import BAD, GOOD, NAME, QUIET, line
+    from chainette.cli.summary import run_word
     from chainette.cli.wording import count, counted, one_line, seconds
 
     style = GOOD if about["state"] == "done" else BAD if about["state"] in ("stopped", "died", "broken") else "yellow"
@@ -189,14 +192,13 @@ def summary_lines(about: dict[str, Any]) -> list[Text]:
         model = one_line(engine.get("model") or ("the demo model" if engine.get("backend") == "embedded" else ""))
         lines.append(line(("engine  ", QUIET), f"{one_line(engine.get('name'))}  {engine.get('backend')}  {model}"))
     if about["command"]:
-        import shlex
-
         lines.append(line(("typed   ", QUIET), one_line(shlex.join(_shortened(about["command"])))))
     for failure in about["failures"]:
         text = line((f"{failure['times']:,} x", BAD), f"  {one_line(failure['step'])} {failure['kind']}  ")
         lines.append(text.append(one_line(failure["message"], 300)))
     if about["failures"]:
-        lines.append(line(f"next: chainette show {about['run']} {one_line(about['failures'][0]['step'])} --failed"))
+        step = shlex.quote(one_line(about["failures"][0]["step"]))
+        lines.append(line(f"next: chainette show {run_word(about['folder'])} {step} --failed"))
     return lines
 
 

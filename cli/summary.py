@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from rich.text import Text
 
 from chainette.cli.failures import alike
@@ -42,11 +45,18 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
 
 def next_command(finished: RunFinished) -> str:
     """What to type after this run."""
+    run = run_word(finished.folder)
     if finished.failures:
-        return f"chainette show {finished.run_id} {finished.failures[0][0]} --failed"
+        return f"chainette show {run} {shlex.quote(finished.failures[0][0])} --failed"
     if finished.state != "done":
-        return f"chainette show {finished.run_id}"
+        return f"chainette show {run}"
     return ""
+
+
+def run_word(folder: str) -> str:
+    """How `show` is told which run: by its name when it lies in `runs/`, else by its path."""
+    path = Path(folder)
+    return shlex.quote(path.name if path.parent == Path("runs") else folder)
 
 
 def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:

@@ -21,12 +21,12 @@ class Call:
     output_dir: str | None
 
 
-def wrong_call(where: str, message: str, hint: str = "") -> ChainError:
+def wrong_call(where: str, message: str, hint: str = "", command: str = "run") -> ChainError:
     """The command cannot be understood as it was typed."""
     from chainette.errors import ChainError, Problem
 
     error = ChainError(Problem(where, message, hint))
-    error.add_note("chainette run -h")
+    error.add_note(f"next: chainette {command} -h")
     return error
 
 
@@ -40,7 +40,7 @@ def chain_target(words: list[str]) -> str:
     if len(words) == 2 and not names_chain(words[0]):
         return f"{words[0]}:{words[1]}"
     if len(words) > 1:
-        raise wrong_call("CHAIN", f"one at a time: {words[0]}, not also {' '.join(words[1:])}")
+        raise wrong_call("CHAIN", f"one at a time: {words[0]}, not also {' '.join(words[1:])}", command="inspect")
     return words[0]
 
 

@@ -37,12 +37,6 @@ def exit_code(error: BaseException, began: bool = False) -> int:
     return STOPPED
 
 
-def with_next(error: ChainetteError, command: str) -> ChainetteError:
-    """The error with the command that a person would type next."""
-    error.add_note(command)
-    return error
-
-
 def complain(error: ChainetteError, err: TextIO) -> None:
     """What is wrong, where, and the next command."""
     from rich.text import Text
@@ -64,7 +58,7 @@ def complain(error: ChainetteError, err: TextIO) -> None:
         message = lines(str(error) or type(error).__name__).strip()
         block = Text("error: ", style=f"bold {BAD}").append(message.replace("\n", "\n  "), style="default not bold")
     for note in getattr(error, "__notes__", []):
-        block.append(f"\n  next: {lines(note)}", style="default not bold")
+        block.append(f"\n  {lines(note)}", style="default not bold")
     shown.print(block, soft_wrap=not err.isatty())
 
 

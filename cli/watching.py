@@ -66,7 +66,7 @@ class Screen:
 
         return PlainLines(err)
 
-    def say_end(self, state: RunState, folder: str, out: TextIO, err: TextIO, allowed: bool) -> None:
+    def say_end(self, state: RunState, out: TextIO, err: TextIO, allowed: bool) -> None:
         """The summary for people; the folder's path for programs, where stdout is theirs."""
         if self.json_logs:
             return
@@ -81,8 +81,12 @@ class Screen:
             else:
                 err.write(plain_summary(state.finished, signs, 400, allowed))
                 err.flush()
-        if self.quiet or not out.isatty():
-            out.write(f"{folder}\n")
+        self.say_folder(state, out)
+
+    def say_folder(self, state: RunState, out: TextIO) -> None:
+        """The folder's path on a line of its own, where no person reads stdout."""
+        if state.started is not None and not self.json_logs and (self.quiet or not out.isatty()):
+            out.write(f"{state.started.folder}\n")
             out.flush()
 
 

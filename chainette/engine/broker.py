@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 import time
 import weakref
@@ -21,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from chainette.engine.backends import Running, backend_of
 from chainette.engine.protocol import Engine
-from chainette.errors import EngineStartError
+from chainette.errors import ChainError, EngineStartError
 from chainette.events import EngineStarted, EngineStarting, EngineStopped, Listener, Warned
-from chainette.specs import EngineRegistry, EngineSpec, default_registry, read_engines_file
-from chainette.specs.registry import ENGINES_FILE
+from chainette.specs import EngineRegistry, EngineSpec, default_registry, engines_here
 
 if TYPE_CHECKING:
     from chainette.engine.process import ServerProcess
@@ -310,11 +308,10 @@ class EngineBroker:
         Raises:
             ChainError: there is no engine of that name, or `engines.yml` is wrong.
         """
-        registry = default_registry.copy()
-        if Path(ENGINES_FILE).is_file():
-            for spec in read_engines_file(ENGINES_FILE):
-                registry.add(spec)
-        return _shared().acquire(registry.with_environment(os.environ).get(name))
+        registry, problems = engines_here()
+        if problems:
+            raise ChainError(problems)
+        return _shared().acquire(registry.get(name))
 
     @staticmethod
     def flush(force: bool = False) -> None:

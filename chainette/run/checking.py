@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from chainette.chain import Chain
@@ -17,8 +15,7 @@ from chainette.graph.signature import schema_of
 from chainette.plan import Plan, make_plan
 from chainette.prompts import CompiledPrompt, compile_prompts
 from chainette.run.options import RunOptions
-from chainette.specs import EngineRegistry, default_registry, read_engines_file
-from chainette.specs.registry import ENGINES_FILE
+from chainette.specs import EngineRegistry, engines_here
 
 
 @dataclass(frozen=True)
@@ -123,32 +120,13 @@ def check(chain: Chain, options: RunOptions | None = None) -> Checked:
     graph, problems = build(chain)
     prompts, more = compile_prompts(graph)
     problems = [*problems, *more]
-    registry, found = engines_here(options)
+    registry, found = engines_here(options.engines_file)
     plan, more = make_plan(graph, registry, options.engines, capabilities)
     problems += [*found, *more]
     problems += [note for node in graph.steps for note in _schema_notes(plan, node)]
     ranks = {"error": 0, "warning": 1, "note": 2}
     problems.sort(key=lambda problem: ranks[problem.severity])
     return Checked(graph, plan, prompts, registry, tuple(dict.fromkeys(problems)))
-
-
-def engines_here(options: RunOptions) -> tuple[EngineRegistry, list[Problem]]:
-    """The registry by precedence: code < engines file < environment. A file that is wrong is among the problems."""
-    registry = default_registry.copy()
-    named = options.engines_file or os.environ.get("CHAINETTE_ENGINES")
-    file = Path(named) if named else Path(ENGINES_FILE)
-    problems: list[Problem] = []
-    if named or file.is_file():
-        try:
-            for spec in read_engines_file(file):
-                registry.add(spec)
-        except ChainError as error:
-            problems += error.problems
-    try:
-        registry = registry.with_environment(os.environ)
-    except ChainError as error:
-        problems += error.problems
-    return registry, problems
 
 
 def _schema_notes(plan: Plan, node: Node) -> list[Problem]:

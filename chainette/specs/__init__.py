@@ -5,6 +5,7 @@ from chainette.specs.registry import (
     DEFAULT_ENGINE,
     EngineRegistry,
     default_registry,
+    engines_here,
     read_engines_file,
     register_engine,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "EngineSpec",
     "SamplingParams",
     "default_registry",
+    "engines_here",
     "read_engines_file",
     "register_engine",
 ]

@@ -101,7 +101,7 @@ class EngineSpec(BaseModel):
             raise ChainError(problems) from None
         if spec.backend != "embedded" and spec.backend != "scripted" and not spec.model:
             problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))
-        if spec.backend == "embedded" and spec.model.endswith(".gguf") and not Path(spec.model).expanduser().is_file():
+        if spec.backend == "embedded" and _is_missing_file(spec.model):
             problems.append(Problem(where, f"there is no file {spec.model}"))
         if spec.endpoint is not None and not spec.endpoint.startswith(("http://", "https://")):
             problems.append(Problem(where, f'endpoint "{spec.endpoint}" is no URL', "e.g. http://localhost:8000/v1"))
@@ -115,6 +115,13 @@ class EngineSpec(BaseModel):
         if self.headers:
             shown["headers"] = dict.fromkeys(self.headers, "***")
         return {"name": self.name, "backend": self.backend, **shown}
+
+
+def _is_missing_file(model: str) -> bool:
+    """Whether `model` means a file that is not there; `org/repo/file.gguf` means one on the hub."""
+    if not model.endswith(".gguf") or Path(model).expanduser().is_file():
+        return False
+    return model.count("/") != 2 or model.startswith((".", "/", "~"))
 
 
 def _backend_of(fields: dict[str, Any]) -> str:

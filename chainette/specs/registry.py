@@ -69,20 +69,31 @@ class EngineRegistry:
             )
         raise ChainError(Problem(f'engine "{name}"', "no such engine", hint))
 
-    def with_environment(self, environment: Mapping[str, str]) -> EngineRegistry:
-        """A copy in which `CHAINETTE_<ENGINE>_<FIELD>` has changed a field, e.g. `CHAINETTE_LLAMA3_ENDPOINT`."""
+    def with_environment(self, environment: Mapping[str, str]) -> tuple[EngineRegistry, list[Problem]]:
+        """A copy in which `CHAINETTE_<ENGINE>_<FIELD>` has changed a field, e.g. `CHAINETTE_LLAMA3_ENDPOINT`, and what
+        is wrong with those variables. Fields that are no text are written as in YAML."""
+        import yaml
+
         changed = self.copy()
-        for name, spec in self._specs.items():
-            prefix = f"CHAINETTE_{_shout(name)}_"
-            fields = {
-                field: environment[prefix + field.upper()]
-                for field in EngineSpec.model_fields
-                if prefix + field.upper() in environment and field != "name"
-            }
+        problems: list[Problem] = []
+        for name in self.names():
+            spec, prefix = self.get(name), f"CHAINETTE_{_shout(name)}_"
+            fields: dict[str, Any] = {}
+            for field in EngineSpec.model_fields:
+                text = environment.get(prefix + field.upper())
+                if text is None or field == "name":
+                    continue
+                fields[field] = yaml.safe_load(text) if field in _NO_TEXT else text
             if fields:
                 base = spec.model_dump(exclude_unset=True)
-                changed.add(EngineSpec.parse({**base, **fields, "name": name}, f"environment {prefix}*"))
-        return changed
+                try:
+                    changed.add(EngineSpec.parse({**base, **fields, "name": name}, f"environment {prefix}*"))
+                except ChainError as error:
+                    problems += error.problems
+        return changed, problems
+
+
+_NO_TEXT = ("devices", "headers", "script", "vllm_args")
 
 
 def _shout(name: str) -> str:
@@ -129,6 +140,27 @@ def read_engines_file(path: str | os.PathLike[str]) -> list[EngineSpec]:
     if problems:
         raise ChainError(problems)
     return specs
+
+
+def engines_here(
+    engines_file: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> tuple[EngineRegistry, list[Problem]]:
+    """The engines there are by precedence: code < engines file < environment; and what is wrong with file or variables.
+
+    The file is `engines_file`, else `$CHAINETTE_ENGINES`, else `engines.yml` in the working directory if there is one.
+    """
+    registry = default_registry.copy()
+    named = engines_file or environment.get("CHAINETTE_ENGINES")
+    file = Path(named) if named else Path(ENGINES_FILE)
+    problems: list[Problem] = []
+    if named or file.is_file():
+        try:
+            for spec in read_engines_file(file):
+                registry.add(spec)
+        except ChainError as error:
+            problems += error.problems
+    registry, found = registry.with_environment(environment)
+    return registry, [*problems, *found]
 
 
 default_registry = EngineRegistry()

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from chainette.cli.frame import picture
 from chainette.cli.progress import RunState
 from chainette.cli.wording import ICONS, PLAIN, Glyphs
-from chainette.events import EngineStarting, Event, Interrupted, RunStarted
+from chainette.events import EngineStarting, Event, Interrupted, RunFinished, RunStarted
 from tests.cli.hand_made import finished, node, progressed, started
 
 
@@ -98,3 +98,9 @@ def test_a_run_without_an_outline_still_shows_its_nodes() -> None:
     start = RunStarted("r", "runs/r", "c", 5, (("a", "step", "a"), ("b", "step", "b")), None, ())
     lines = drawn(start)
     assert "0/5" in line_of("a", lines)
+
+
+def test_a_node_that_no_row_reached_has_an_empty_bar_when_the_run_stopped() -> None:
+    start = RunStarted("r", "runs/r", "c", 5, (("a", "step", "a"),), ["a"], ())
+    end = RunFinished("r", "runs/r", "stopped", 5, 0, 0, 0, 1.0, {"a": node(0)}, {})
+    assert "━" not in line_of("a", drawn(start, end))

@@ -6,11 +6,11 @@ import json
 from chainette.cli.jsonlog import JsonLines
 from chainette.cli.live import LiveView
 from chainette.cli.plain import PlainLines
-from chainette.cli.summary import plain_summary
+from chainette.cli.summary import plain_summary, run_word
 from chainette.cli.watching import Screen, Silence
 from chainette.cli.wording import ICONS, PLAIN
 from chainette.events import ChunkCommitted, EngineStarted, EngineStarting, Event, Interrupted, Warned
-from tests.cli.hand_made import everywhere, finished, node, progressed, started
+from tests.cli.hand_made import FOLDER, everywhere, finished, node, progressed, started
 
 
 class Terminal(io.StringIO):
@@ -145,15 +145,22 @@ def test_a_stopped_run_says_why() -> None:
 def test_the_folder_goes_to_stdout_when_a_program_reads_it() -> None:
     out, err = io.StringIO(), io.StringIO()
     watcher = Silence()
+    watcher(started())
     watcher(finished())
-    Screen().say_end(watcher.state, "runs/r", out, err, allowed=True)
-    assert out.getvalue() == "runs/r\n"
+    Screen().say_end(watcher.state, out, err, allowed=True)
+    assert out.getvalue() == f"{FOLDER}\n"
     assert "done" in err.getvalue()
 
 
 def test_quiet_says_only_the_folder() -> None:
     out, err = Terminal(), Terminal()
     watcher = Silence()
+    watcher(started())
     watcher(finished())
-    Screen(quiet=True).say_end(watcher.state, "runs/r", out, err, allowed=True)
-    assert (out.getvalue(), err.getvalue()) == ("runs/r\n", "")
+    Screen(quiet=True).say_end(watcher.state, out, err, allowed=True)
+    assert (out.getvalue(), err.getvalue()) == (f"{FOLDER}\n", "")
+
+
+def test_a_run_elsewhere_is_named_by_its_path() -> None:
+    assert run_word("runs/reviews-1") == "reviews-1"
+    assert run_word("/tmp/my run") == "'/tmp/my run'"

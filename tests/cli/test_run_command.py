@@ -148,3 +148,11 @@ def test_a_dry_run_checks_and_leaves_nothing(project: Project) -> None:
     project.call("run", "small.py:wrong", "-i", "in.jsonl", "--dry-run")
     assert project.exit_code == 2
     assert not Path("runs").exists()
+
+
+def test_a_run_that_stops_says_why_and_where_and_is_exit_code_1(project: Project) -> None:
+    Path("engines.yml").write_text("engines: [{name: stand_in, backend: scripted, script: {die_after: 3}}]\n")
+    out = project.call("run", "small.py:chain", "-i", "in.jsonl", "-o", "out")
+    assert (project.exit_code, out) == (1, "out\n")
+    assert "error: engine" in project.err
+    assert "folder: out\n  next: chainette show out" in project.err
