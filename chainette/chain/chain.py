@@ -25,7 +25,7 @@ class Chain:
     input_model: Any = None
     """The type of a row as it comes in. None: what the first node takes."""
     chunk_size: int | None = None
-    """Rows that are read, given to list functions and committed together. None: 512."""
+    """Rows that are read, given to list functions and committed together. None: 128, without LLM steps 1,024."""
     deadline_s: float | None = None
     """For one row, from its first call to its last."""
     metadata: Mapping[str, Any] = field(default_factory=dict)

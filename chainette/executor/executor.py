@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import anyio
 import anyio.abc
@@ -119,7 +120,8 @@ class Executor:
 
     def statistics(self) -> Progressed:
         """A snapshot of the counters."""
-        nodes = {n.id: self.counts[n.index] for n in self.graph.nodes if n.decl is not None or n.kind == "join"}
+        shown = [node for node in self.graph.nodes if node.decl is not None or node.kind == "join"]
+        nodes = {node.id: replace(self.counts[node.index]) for node in shown}
         engines = {name: service.count() for name, service in self._services.items()}
         elapsed = time.monotonic() - self._started_s
         return Progressed(self.outcome.rows_read, self.outcome.rows_done, elapsed, nodes, engines)

@@ -16,18 +16,22 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 def event_fields(event: Event) -> dict[str, Any]:
     """`event` (its name in snake_case), `time` (UTC, ISO 8601), then the event's own fields."""
-    now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-    fields: dict[str, Any] = {"event": _CAPITAL.sub("_", type(event).__name__).lower(), "time": stamp, **asdict(event)}
+    name = _CAPITAL.sub("_", type(event).__name__).lower()
+    fields: dict[str, Any] = {"event": name, "time": utc_now(), **asdict(event)}
     if isinstance(event, RunStarted):
         fields["nodes"] = [{"id": id, "kind": kind, "label": label} for id, kind, label in event.nodes]
         fields["engines"] = [{"name": name, "description": text} for name, text in event.engines]
     return fields
 
 
-def event_line(event: Event) -> bytes:
-    """The record as one line of JSON without its newline. Lone surrogates in foreign text are replaced."""
-    fields = event_fields(event)
+def utc_now() -> str:
+    """`2026-11-21T01:26:54.985Z`."""
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+
+
+def record_line(fields: dict[str, Any]) -> bytes:
+    """A record as one line of JSON without its newline. Lone surrogates in foreign text are replaced."""
     try:
         return orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS, default=str)
     except TypeError:

@@ -16,7 +16,7 @@ from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progr
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.files.inputs import Input
 from chainette.files.run_folder import NodeOutput, RunFolder
-from chainette.observe import event_line
+from chainette.observe import event_fields, record_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked
 from chainette.run.loops import Stopper
@@ -50,7 +50,7 @@ class Job:
 
     def say(self, event: Event) -> None:
         if not isinstance(event, Progressed | ChunkCommitted):
-            self._folder.log_event(event_line(event))
+            self._folder.log_event(record_line(event_fields(event)))
         if self._listener is not None:
             self._listener(event)
 

@@ -36,7 +36,10 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         ],
         "outline": graph.outline,
         "last": graph.nodes[graph.last].id,
-        "engines": [spec.public() for spec in checked.plan.engines.values()],
+        "engines": [
+            {**spec.public(), "description": checked.plan.capabilities[name].description}
+            for name, spec in checked.plan.engines.items()
+        ],
         "plan": checked.plan.public(),
         "signature": graph.signature,
         "inputs": inputs,

@@ -22,7 +22,10 @@ from chainette.run.loops import Stopper, calm_collector, in_new_loop, in_thread,
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
 
-DEFAULT_CHUNK = 512
+CHUNK_WITH_CALLS = 128
+"""Calls are slow: small chunks, so that little is under way when a run is stopped."""
+CHUNK_OF_PYTHON = 1024
+"""Functions are quick: large chunks, so that the way to a thread and to disk costs little a row."""
 
 
 def run_chain(chain: Chain, inputs: Any, **options: Any) -> RunResult:
@@ -109,7 +112,8 @@ def _open(checked: Checked, inputs: Any, options: RunOptions) -> tuple[Input, It
         problems = check_input(source, validator)
         if problems:
             raise InputError("\n".join(problems))
-    size = options.chunk_size or checked.graph.chain.chunk_size or DEFAULT_CHUNK
+    default = CHUNK_WITH_CALLS if checked.graph.steps else CHUNK_OF_PYTHON
+    size = options.chunk_size or checked.graph.chain.chunk_size or default
 
     def chunks() -> Iterator[InputChunk]:
         validate = validator()

@@ -64,8 +64,8 @@ class EngineRegistry:
             hint = nearest(name, self.names())
         else:
             hint = (
-                f"no {ENGINES_FILE} here and nothing registered: `chainette init` writes one, register_engine("
-                f'name="{name}", …) declares it, `--engine STEP={DEFAULT_ENGINE}` takes the demo model'
+                f"no engine is configured: `chainette init` writes an {ENGINES_FILE}, register_engine("
+                f'name="{name}", …) declares one, `--engine STEP={DEFAULT_ENGINE}` takes the demo model'
             )
         raise ChainError(Problem(f'engine "{name}"', "no such engine", hint))
 

@@ -127,7 +127,7 @@ def train(out: Path, steps: int, rate: float, first: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("/tmp/demo_model"))
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=2250)
     parser.add_argument("--rate", type=float, default=0.004)
     parser.add_argument("--resume", type=int, default=0, metavar="STEP", help="when weights.pt was written")
     chosen = parser.parse_args()

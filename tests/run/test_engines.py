@@ -49,7 +49,7 @@ def test_a_step_that_names_no_engine_gets_the_only_one_or_the_demo_model(engine)
 
 def test_everything_wrong_in_a_file_is_said_with_its_place():
     write_engines(
-        "engines:\n  - {name: a, backend: openai, modle: x}\n  - {backend: openai}\n  - {name: c, replicas: 0, model: m}\n"
+        "engines: [{name: a, backend: openai, modle: x}, {backend: openai}, {name: c, replicas: 0, model: m}]"
     )
     with pytest.raises(ChainError) as error:
         spec_of()
