@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import collections.abc
 import functools
 import inspect
-import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from chainette.chain.source import is_one_comprehension, only_reads_fields
 from chainette.errors import ChainError, Problem
 
 Takes = Literal["row", "list"]
@@ -41,6 +40,8 @@ class Shape:
     is_async: bool
     one_for_one: bool
     """A list function that gives one row for each it got, in order."""
+    reads_only: bool
+    """Its source shows that it does no more to its argument than read fields, so it needs no copy of its own."""
     declared: bool
     """False: no annotation, so what comes back is taken to be of the type that went in, or whatever it is."""
 
@@ -94,7 +95,8 @@ def read_shape(
         input_type=input_type,
         output_type=output_type if declared else input_type,
         is_async=is_async,
-        one_for_one=makes == "list" and (promised == "map" or _is_one_comprehension(target)),
+        one_for_one=makes == "list" and (promised == "map" or is_one_comprehension(target)),
+        reads_only=only_reads_fields(target),
         declared=declared,
     )
 
@@ -183,26 +185,3 @@ def _is_list(annotation: Any) -> bool:
 def _element(annotation: Any) -> Any:
     args = typing.get_args(annotation)
     return args[0] if args else Any
-
-
-def _is_one_comprehension(target: Any) -> bool:
-    """Whether the body is `return [… for x in argument]` and nothing else that could drop or add a row."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(target)))
-    except (OSError, TypeError, SyntaxError):
-        return False
-    function = tree.body[0] if tree.body else None
-    if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) or not function.args.args:
-        return False
-    statements = [s for s in function.body if not isinstance(s, ast.Expr)]
-    last = statements[-1] if statements else None
-    if not isinstance(last, ast.Return) or not isinstance(last.value, ast.ListComp):
-        return False
-    argument = function.args.args[0].arg
-    rebound = any(
-        isinstance(node, ast.Name) and node.id == argument and isinstance(node.ctx, ast.Store)
-        for node in ast.walk(function)
-    )
-    loops = last.value.generators
-    over = loops[0].iter
-    return len(loops) == 1 and not loops[0].ifs and isinstance(over, ast.Name) and over.id == argument and not rebound

@@ -52,7 +52,7 @@ class ApplyOperator:
         self._shape = shape
         self._take = taker(node)
         self._plain_take = node.intake.how == "value" and not node.intake.cast
-        self._own = OwnCopy()
+        self._own = OwnCopy(reads_only=shape.reads_only)
         self._cast: Callable[[Any], Any] = (
             cast_to(shape.output_type) if shape.declared and shape.output_type is not Any else Writable()
         )

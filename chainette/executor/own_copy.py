@@ -25,14 +25,19 @@ _PLAIN = (*_IMMUTABLE, *_IMMUTABLE_TIMES)
 class OwnCopy:
     """Gives each value's own copy: as shallow as its type allows, since this is done for every row."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads_only: bool = False) -> None:
+        """With `reads_only` the function only reads fields: what has none that could be changed is given as it is."""
         self._by_type: dict[type, Copier] = {}
+        self._reads_only = reads_only
 
     def __call__(self, value: Any) -> Any:
         type_ = type(value)
         copier = self._by_type.get(type_)
         if copier is None:
-            copier = self._by_type[type_] = copier_of(type_)
+            copier = copier_of(type_)
+            if self._reads_only and copier is _shallow:
+                copier = _same
+            self._by_type[type_] = copier
         return copier(value)
 
 

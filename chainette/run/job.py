@@ -24,6 +24,9 @@ from chainette.run.options import RunOptions
 from chainette.run.record import graph_record, status_record
 from chainette.run.result import RunResult
 
+_OPEN_WITHOUT_CALLS = 4096
+"""Rows under way when nothing is waited for but functions: few enough to stay in the processor's cache."""
+
 Results = Callable[[int, Sequence[Row]], Awaitable[None] | None]
 
 
@@ -100,7 +103,7 @@ class Job:
         checked, options = self._checked, self._options
         rows, share = options.allowed_failures()
         settings = ExecutorOptions(
-            open_rows=options.open_rows,
+            open_rows=options.open_rows if checked.graph.steps else min(options.open_rows, _OPEN_WITHOUT_CALLS),
             max_failed=rows,
             max_failed_share=share,
             rows_total=self._source.total,

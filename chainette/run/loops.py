@@ -47,7 +47,7 @@ def calm_collector() -> Iterator[None]:
     times, which took half the CPU of a pure-Python chain (benchmarks/pure_python.py)."""
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
     try:
         yield
     finally:

@@ -56,3 +56,10 @@ def test_plain_values_are_themselves_and_dicts_are_copied():
     assert own("text") == "text"
     own(row)["a"].append(2)
     assert row == {"a": [1]}
+
+
+def test_a_function_that_only_reads_fields_gets_the_row_itself_unless_something_in_it_could_be_changed():
+    flat, deep = Flat(a=1), Deep(items=[1], flat=Flat(a=1))
+    own = OwnCopy(reads_only=True)
+    assert own(flat) is flat
+    assert own(deep) is not deep
