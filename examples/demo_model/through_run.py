@@ -1,4 +1,4 @@
-"""Measure the demo model as users meet it: held-out rows of each review task through `chain.run`, exact answers counted.
+"""Measure the demo model as users meet it: held-out rows of each review task through `chain.run`, exact rows counted.
 
     python -m examples.demo_model.through_run --rows 500
 
