@@ -95,8 +95,8 @@ def read_shape(
         input_type=input_type,
         output_type=output_type if declared else input_type,
         is_async=is_async,
-        one_for_one=makes == "list" and (promised == "map" or is_one_comprehension(target)),
-        reads_only=only_reads_fields(target),
+        one_for_one=makes == "list" and (promised == "map" or is_one_comprehension(fn)),
+        reads_only=only_reads_fields(fn),
         declared=declared,
     )
 
@@ -133,6 +133,8 @@ def _hints(target: Any, where: str, namespace: Mapping[str, Any]) -> dict[str, A
         ) from None
     except TypeError:
         return {}
+    except Exception as error:  # a string annotation is code of the user's
+        raise ChainError(Problem(where, f"annotation cannot be read: {type(error).__name__}: {error}")) from None
 
 
 def _takes(annotation: Any, input_model: Any) -> tuple[Takes, Any]:
@@ -179,6 +181,8 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _is_list(annotation: Any) -> bool:
+    if typing.get_origin(annotation) is tuple:  # tuple[A, B] is one value, tuple[A, ...] is a list
+        return typing.get_args(annotation)[-1:] == (Ellipsis,)
     return annotation in _LISTS or typing.get_origin(annotation) in _LISTS
 
 

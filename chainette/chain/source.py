@@ -11,19 +11,25 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def is_one_comprehension(fn: Any) -> bool:
-    """Whether the body is `return [… for x in argument]` and nothing else that could drop or add a row."""
+    """Whether the function returns `[… for x in argument]` and does nothing before but calls that at most count it."""
     function = _parsed(fn)
     if function is None:
         return False
-    statements = [statement for statement in function.body if not isinstance(statement, ast.Expr)]
-    last = statements[-1] if statements else None
+    *before, last = function.body
     if not isinstance(last, ast.Return) or not isinstance(last.value, ast.ListComp):
         return False
     argument = function.args.args[0].arg
     loops = last.value.generators
-    over = loops[0].iter
-    straight = len(loops) == 1 and not loops[0].ifs and isinstance(over, ast.Name) and over.id == argument
-    return straight and not _rebinds(function, argument)
+    counted = {
+        id(node.args[0])
+        for statement in before
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args
+    }
+    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == argument]
+    others = [node for node in uses if node is not loops[0].iter and id(node) not in counted]
+    only_calls = all(isinstance(statement, ast.Expr) for statement in before)
+    return only_calls and len(loops) == 1 and not loops[0].ifs and loops[0].iter in uses and not others
 
 
 def only_reads_fields(fn: Any) -> bool:
@@ -37,7 +43,10 @@ def only_reads_fields(fn: Any) -> bool:
     read = {
         id(node.value)
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in called
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and not node.attr.startswith("_")
+        and id(node) not in called
     }
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == argument]
     return all(id(node) in read for node in uses) and not any(
@@ -46,6 +55,9 @@ def only_reads_fields(fn: Any) -> bool:
 
 
 def _parsed(fn: Any) -> Function | None:
+    """The source of a plain function. What is bound, wrapped, decorated or an object may do more than it shows."""
+    if not inspect.isfunction(fn) or hasattr(fn, "__wrapped__"):
+        return None
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(fn)))
     except (OSError, TypeError, SyntaxError):
@@ -54,10 +66,3 @@ def _parsed(fn: Any) -> Function | None:
     if not isinstance(function, Function) or not function.args.args or function.decorator_list:
         return None
     return function
-
-
-def _rebinds(function: Function, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
-        for node in ast.walk(function)
-    )

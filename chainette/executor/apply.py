@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import time
@@ -11,8 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.from_thread
-import anyio.to_thread
 from pydantic import ValidationError
 
 from chainette.chain.context import Here, current
@@ -60,7 +59,9 @@ class ApplyOperator:
         self._busy = 0
         self._row_s = 0.0
         self._limit = anyio.Semaphore(_TASKS) if shape.is_async else None
-        self._list = ListFunction(self._called, one_for_one=shape.one_for_one) if shape.takes == "list" else None
+        self._list = (
+            ListFunction(self._called, self._own, one_for_one=shape.one_for_one) if shape.takes == "list" else None
+        )
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         self._count.waiting += len(rows)
@@ -97,7 +98,7 @@ class ApplyOperator:
                     if self._shape.is_async and self._list is None:
                         results = [(flow, part, await self._run_async(part)) for flow, part in jobs]
                     else:
-                        results = await anyio.to_thread.run_sync(self._run_all, jobs, abandon_on_cancel=True)
+                        results = await self._executor.threads.run(self._run_all, jobs)
                 finally:
                     self._count.running -= rows
                 spent = time.perf_counter() - started
@@ -142,7 +143,7 @@ class ApplyOperator:
                         made.append(Row(row.id, row.order, value, node, row, row.ticket))
                     else:
                         made += self._rows_of(row, out)
-                except Exception as error:
+                except _ANYTHING as error:
                     failures.append((row.order, self._failure(row, error)))
         finally:
             current.reset(token)
@@ -155,16 +156,16 @@ class ApplyOperator:
         values, kept = [], []
         for row in rows:
             try:
-                values.append(self._own(self._take(row)))
+                values.append(self._take(row))
                 kept.append(row)
-            except Exception as error:
+            except _ANYTHING as error:
                 failures.append((row.order, self._failure(row, error)))
         token = current.set(self._here(kept))
         try:
             out = self._list(values) if values else []
         except UnattributableError as error:
             return made, [*failures, *((row.order, self._failure(row, error)) for row in kept)]
-        except Exception as error:
+        except _ANYTHING as error:
             if len(kept) == 1:
                 return made, [*failures, (kept[0].order, self._failure(kept[0], error))]
             for row in kept:  # one row's error must not take the others with it
@@ -177,7 +178,7 @@ class ApplyOperator:
         for row, produced in zip(kept, out, strict=True):
             try:
                 made += self._children(row, produced, always=False)
-            except Exception as error:
+            except _ANYTHING as error:
                 failures.append((row.order, self._failure(row, error)))
         return made, failures
 
@@ -195,7 +196,9 @@ class ApplyOperator:
                     elif inspect.isawaitable(out):
                         out = await out
                     results[position] = (self._rows_of(row, out), [])
-                except Exception as error:
+                except _ANYTHING as error:
+                    if _is_cancelled():
+                        raise
                     results[position] = ([], [(row.order, self._failure(row, error))])
 
         async with anyio.create_task_group() as tasks:
@@ -232,7 +235,7 @@ class ApplyOperator:
     def _called(self, values: list[Any]) -> Sequence[Any]:
         """The list function on a chunk, in a thread; an `async def` runs on the loop meanwhile."""
         fn = self.node.apply.fn
-        out = anyio.from_thread.run(_awaited, fn, values) if self._shape.is_async else fn(values)
+        out = self._on_loop(values) if self._shape.is_async else fn(values)
         if out is None:
             raise TypeError("returned None; a list function returns a list")
         if not isinstance(out, Sequence) or isinstance(out, str | bytes):
@@ -240,6 +243,9 @@ class ApplyOperator:
                 return list(out)
             raise TypeError(f"returned {type(out).__name__}; a list function returns a list")
         return out
+
+    def _on_loop(self, values: list[Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(_awaited(self.node.apply.fn, values), self._executor.loop).result()
 
     def _here(self, rows: Sequence[Row] = ()) -> Here:
         here = Here(self._executor.folder.run_id, self.node.id, self._executor.params)
@@ -254,12 +260,24 @@ class ApplyOperator:
             message = f"{error.title}: {place + ': ' if place else ''}{first['msg']}"
         else:
             message = f"{type(error).__name__}: {error}"
+            if not self._shape.declared and self._list is not None and "'list'" in message:
+                message += " (without annotations a function gets the list of rows; T -> U gets one)"
         causes = [where] if where else []
         cause = error.__cause__ or error.__context__
         while cause is not None and len(causes) < 8:
             causes.append(f"{type(cause).__name__}: {cause}")
             cause = cause.__cause__ or cause.__context__
         return Failure(row.id, self.node.id, "apply", message, cause=tuple(causes))
+
+
+_ANYTHING = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit)
+"""What user code may raise without ending the run; a row that raises it is a failed row."""
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that was cancelled, and not something that user code waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _awaited(fn: Callable[[Any], Any], values: list[Any]) -> Any:

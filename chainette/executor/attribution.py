@@ -19,11 +19,14 @@ class UnattributableError(Exception):
 class ListFunction:
     """One list function, and what has been learnt about it."""
 
-    def __init__(self, call: Callable[[list[Any]], Sequence[Any]], *, one_for_one: bool) -> None:
+    def __init__(
+        self, call: Callable[[list[Any]], Sequence[Any]], own: Callable[[Any], Any], *, one_for_one: bool
+    ) -> None:
+        """`own` gives a value's copy for the function to keep, so that asking again gives it the same rows again."""
         self._call = call
+        self._own = own
         self._one_for_one = one_for_one
-        self._row_by_row: bool | None = None
-        """None: not known yet. False: as a whole, one row for one row."""
+        self._row_by_row = False
 
     def __call__(self, values: list[Any]) -> Made:
         """What the function makes of `values`, by row.
@@ -33,42 +36,65 @@ class ListFunction:
             Exception: whatever the function raises.
         """
         if self._row_by_row:
-            return [list(self._call([value])) for value in values]
-        out = list(self._call(list(values)))
-        made = _by_identity(values, out)
+            return self._each(values)
+        given = [self._own(value) for value in values]
+        out = list(self._call(list(given)))
+        made = _by_identity(given, out)
         if made is not None:
             return made
-        if self._one_for_one or self._row_by_row is False:
-            if len(out) == len(values):
-                return [[value] for value in out]
-            if self._one_for_one:
-                raise UnattributableError(f"returned {len(out)} rows for {len(values)}, but promises one for one")
+        if self._one_for_one:
+            if len(out) != len(values):
+                raise UnattributableError(f"returned {len(out)} rows for {len(values)}, but promises one for each")
+            return [[value] for value in out]
         return self._learn(values, out)
 
+    def _each(self, values: list[Any]) -> Made:
+        return [list(self._call([self._own(value)])) for value in values]
+
     def _learn(self, values: list[Any], out: list[Any]) -> Made:
+        """New rows: asks again, row by row. The same rows, or others of a function that never gives the same twice,
+        mean that it treats rows one by one."""
         if len(values) == 1:
             return [out]
-        made = [list(self._call([value])) for value in values]
-        if [value for rows in made for value in rows] == out:
-            self._row_by_row = any(len(rows) != 1 for rows in made)
+        made = self._each(values)
+        if _same_rows(made, out) or not _same_rows(self._each(values), _flat(made)):
+            self._row_by_row = True
             return made
-        if len(out) == len(values):
-            self._row_by_row = False
-            return [[value] for value in out]
         raise UnattributableError(
-            f"returned {len(out)} new rows for {len(values)}, and does not treat rows one by one, so nobody can say "
-            "which came from which; annotate it as T -> list[U], or return the rows it got"
+            f"returned {len(out)} new rows for {len(values)} and looks across rows, so nobody can say which came from "
+            "which; return the rows it got, annotate it as T -> list[U], or promise one for each, in order: "
+            'apply(fn, shape="map")'
         )
 
 
-def _by_identity(values: list[Any], out: list[Any]) -> Made | None:
+def _flat(made: Made) -> list[Any]:
+    return [value for rows in made for value in rows]
+
+
+def _same_rows(made: Made, out: list[Any]) -> bool:
+    """Whether both hold the same values, in whatever order."""
+    flat = _flat(made)
+    if len(flat) != len(out):
+        return False
+    try:
+        if flat == out:
+            return True
+        rest = list(out)
+        for value in flat:
+            rest.remove(value)
+    except Exception:  # not among them, or of a type that has no plain truth
+        return False
+    return True
+
+
+def _by_identity(given: list[Any], out: list[Any]) -> Made | None:
     """By row, when everything that came back went in; None otherwise."""
-    if values and isinstance(values[0], _SHARED):
+    if given and isinstance(given[0], _SHARED):
         return None
     positions: dict[int, list[int]] = {}
-    for position, value in enumerate(values):
+    for position, value in enumerate(given):
         positions.setdefault(id(value), []).append(position)
-    made: Made = [[] for _ in values]
+    made: Made = [[] for _ in given]
     turn: dict[int, int] = {}
     for value in out:
         places = positions.get(id(value))
@@ -76,7 +102,7 @@ def _by_identity(values: list[Any], out: list[Any]) -> Made | None:
             return None
         if len(places) == 1:
             made[places[0]].append(value)
-        else:  # one object that went in several times, as small numbers do
+        else:  # one object that went in several times
             used = turn.get(id(value), 0)
             made[places[min(used, len(places) - 1)]].append(value)
             turn[id(value)] = used + 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
-from typing import Any
 
 from chainette.executor.flow import Flow
 from chainette.graph import INPUT_ID, Graph, Node
+from chainette.graph.nodes import Edge
 from chainette.graph.reach import find
 from chainette.rows import Failure, NodeChunk, Row
 
@@ -61,42 +61,49 @@ def _flatten(
 ) -> dict[str, Sequence[int]]:
     first = flow.inputs.first
     flat: dict[str, Sequence[int]] = {INPUT_ID: [row.order[0] - first for row in final]}
-    ids = [row.id for row in final]
+    orders = [row.order for row in final]
+    line = _main_line(graph)
     for node in columns:
         rows = ordered[node.index]
-        if len(rows) == len(ids) and [row.id for row in rows] == ids:
-            flat[node.id] = range(len(ids))
+        if node.index in line and len(rows) == len(orders) and [row.order for row in rows] == orders:
+            flat[node.id] = range(len(orders))
         else:
             flat[node.id] = _positions(graph, node, rows, final)
     return flat
 
 
+def _main_line(graph: Graph) -> set[int]:
+    """The nodes every final row has come through."""
+    line, index = set(), graph.last
+    while index >= 0:
+        line.add(index)
+        index = graph.nodes[index].parent
+    return line
+
+
 def _positions(graph: Graph, node: Node, rows: list[Row], final: list[Row]) -> list[int]:
     by_row = {id(row): position for position, row in enumerate(rows)}
-    by_id: dict[str, int] | None = None
+    by_order = {row.order: position for position, row in enumerate(rows)}
     sink = _sink_split(graph, node)
     positions = []
     for row in final:
-        found: Any = find(graph, row, node.index)
+        found = find(graph, row, node.index)
         if found is not None:
             positions.append(by_row.get(id(found), -1))
             continue
         split = find(graph, row, sink) if sink is not None else None
-        if split is None:
-            positions.append(-1)
-            continue
-        if by_id is None:
-            by_id = {row.id: position for position, row in enumerate(rows)}
-        positions.append(by_id.get(split.id, -1))
+        positions.append(-1 if split is None else by_order.get(split.order, -1))
     return positions
 
 
 def _sink_split(graph: Graph, node: Node) -> int | None:
     """The node whose rows went into the un-joined branch that `node` is in; None on the way to the end."""
     while node.kind != "input":
-        if node.kind == "branch":
-            split = graph.nodes[node.parent]
-            if split.main:
-                return split.index
+        if node.kind == "branch" and graph.nodes[node.parent].main:
+            return None if any(edge.join is not None for edge in _entering(graph, node)) else node.parent
         node = graph.nodes[node.parent]
     return None
+
+
+def _entering(graph: Graph, node: Node) -> list[Edge]:
+    return [edge for edge in graph.edges[node.parent] if edge.target == node.index]

@@ -5,6 +5,7 @@ See docs/design/001 for the objects and their lifetimes.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from chainette.errors import InputError
+from chainette.errors import RunStoppedError
 from chainette.events import ChunkCommitted, Listener, NodeCount, Progressed
 from chainette.executor.apply import ApplyOperator
 from chainette.executor.committer import Committer, Results
@@ -24,6 +25,7 @@ from chainette.executor.operators import BranchOperator, JoinOperator, Operator
 from chainette.executor.outcome import ExecutorOptions, Outcome
 from chainette.executor.service import Engines, LaneService
 from chainette.executor.step import StepOperator
+from chainette.executor.threads import Threads
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node
 from chainette.plan import Plan
@@ -59,6 +61,8 @@ class Executor:
         self.outcome = Outcome()
         self.counts = [NodeCount() for _ in graph.nodes]
         self.tasks: anyio.abc.TaskGroup
+        self.threads = Threads()
+        self.loop: asyncio.AbstractEventLoop
         self.stopping = False
         self._options = options
         self._listener = listener
@@ -82,6 +86,16 @@ class Executor:
     async def run(self, chunks: Iterator[InputChunk]) -> Outcome:
         """Takes every chunk through the graph. Returns when all is committed, or when it was told to stop and what was
         in flight is."""
+        self.loop = asyncio.get_running_loop()
+        try:
+            await self._run(chunks)
+        finally:
+            self.threads.close()
+        self._say_progress()
+        self._check_all_arrived()
+        return self.outcome
+
+    async def _run(self, chunks: Iterator[InputChunk]) -> None:
         async with anyio.create_task_group() as background:
             background.start_soon(self._tick)
             async with anyio.create_task_group() as self.tasks:
@@ -90,8 +104,15 @@ class Executor:
                 self.tasks.start_soon(self._commit)
                 self.tasks.start_soon(self._feed_chunks, chunks)
             background.cancel_scope.cancel()
-        self._say_progress()
-        return self.outcome
+
+    def _check_all_arrived(self) -> None:
+        """A run is never `done` with rows that nobody knows of."""
+        outcome = self.outcome
+        if not self.stopping and outcome.rows_done != outcome.rows_read:
+            lost = outcome.rows_read - outcome.rows_done
+            raise RunStoppedError(
+                f"{lost} rows did not come to their end; this is a fault of Chainette, please report it"
+            )
 
     def stop(self, why: str) -> None:
         """No new chunks, rows or calls; what is in flight finishes and is committed where its chunk is whole."""
@@ -275,7 +296,7 @@ class Executor:
     async def _feed_chunks(self, chunks: Iterator[InputChunk]) -> None:
         try:
             await self._feed.run(chunks)
-        except InputError as error:  # what was read before the bad line is finished first
+        except Exception as error:  # what was read before a bad line, or an iterator that raised, is finished first
             self.outcome.error = error
             self.stop(str(error))
         self._committer.all_in = True

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from chainette.executor.lane import Lane
 from chainette.executor.outcome import ExecutorOptions
@@ -43,7 +42,7 @@ class Feed:
                     self._event = anyio.Event()
                     await self._event.wait()
                     continue
-                chunk = await anyio.to_thread.run_sync(next, chunks, None, abandon_on_cancel=True)
+                chunk = await self._executor.threads.run(next, chunks, None)
                 if chunk is None:
                     return
                 self._open_rows += len(chunk.ids)

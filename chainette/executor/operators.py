@@ -82,6 +82,7 @@ class JoinOperator:
         dropped = False
         for branch, ticket in zip(self.node.branches, tickets, strict=True):
             arrived: list[Row] = sorted(ticket.arrived, key=lambda r: r.order)
+            ticket.arrived = []  # each of them knows its ticket: another circle
             if ticket.failure is not None:
                 if branch.missing == "fail":
                     self._executor.fail(flow, self.node, main, self._failure(main, branch.name, ticket.failure))

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from chainette.errors import InputError
-
 _CAUSES = 1000
 """Different failure messages that are kept for the summary."""
 
@@ -38,8 +36,8 @@ class Outcome:
     rows_out: int = 0
     stopped: str = ""
     """Why it ended before the last row; empty when it did not."""
-    error: InputError | None = None
-    """The bad row it ended at."""
+    error: Exception | None = None
+    """What the input raised."""
     causes: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """(node id, kind, message) -> how often."""
 

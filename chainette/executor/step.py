@@ -144,9 +144,7 @@ class StepOperator:
         else:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise CallError(
-                    "timeout", f"no time left after {self.node.step.timeout_s or 'deadline'} s in the queue"
-                )
+                raise CallError("timeout", "its time was over before an engine was free")
             answer = await engine.call(self._prepared, messages, left)
         count.prompt_tokens += answer.prompt_tokens
         count.completion_tokens += answer.completion_tokens

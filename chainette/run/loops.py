@@ -44,7 +44,12 @@ def loop_is_running() -> bool:
 @contextmanager
 def calm_collector() -> Iterator[None]:
     """Rows are many, live briefly and hold no cycles; by default the collector would look at each of them several
-    times, which took half the CPU of a pure-Python chain (benchmarks/pure_python.py)."""
+    times, which took half the CPU of a pure-Python chain (benchmarks/pure_python.py).
+
+    Only in the main thread: runs that overlap in threads would restore each other's settings."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)

@@ -62,13 +62,11 @@ def run(
     stopper = Stopper()
 
     async def main() -> RunResult:
-        with calm_collector():
-            signals = handle_signals and threading.current_thread() is threading.main_thread()
-            return await arun(chain, inputs, options, listener, handle_signals=signals, stopper=stopper)
+        signals = handle_signals and threading.current_thread() is threading.main_thread()
+        return await arun(chain, inputs, options, listener, handle_signals=signals, stopper=stopper)
 
-    if loop_is_running():
-        return in_thread(main, stopper)
-    return in_new_loop(main)
+    with calm_collector():
+        return in_thread(main, stopper) if loop_is_running() else in_new_loop(main)
 
 
 async def arun(

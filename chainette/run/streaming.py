@@ -36,11 +36,14 @@ class Stream:
         self._more = asyncio.Event()
         self._less = asyncio.Event()
         self._task: asyncio.Task[RunResult] | None = None
+        self._closed = False
 
     def __aiter__(self) -> Stream:
         return self
 
     async def __anext__(self) -> Any:
+        if self._closed:
+            raise StopAsyncIteration
         if self._task is None:
             self._start()
         task = self._task
@@ -58,6 +61,7 @@ class Stream:
 
     async def aclose(self) -> None:
         """Cancels what is in flight and waits until the folder is closed."""
+        self._closed = True
         task = self._task
         if task is None or task.done():
             return

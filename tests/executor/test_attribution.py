@@ -21,10 +21,13 @@ def things(values):
     return [Thing(value) for value in values]
 
 
+def copy(thing):
+    return Thing(thing.value)
+
+
 def made(function, values, **options):
-    return [
-        [thing.value for thing in rows] for rows in ListFunction(function, one_for_one=False, **options)(things(values))
-    ]
+    rows = ListFunction(function, copy, one_for_one=False, **options)(things(values))
+    return [[thing.value for thing in row] for row in rows]
 
 
 def test_rows_that_come_back_are_known_by_identity_in_any_order():
@@ -44,15 +47,45 @@ def test_new_rows_go_to_their_parents_whatever_each_row_makes(counts):
     assert made(repeat, counts) == [[(count, turn) for turn in range(count)] for count in counts]
 
 
-def test_a_function_that_looks_across_rows_is_taken_by_position_when_lengths_agree():
-    def running_total(items):
-        total, out = 0, []
+def test_a_function_that_puts_new_rows_in_another_order_gives_each_to_its_parent():
+    def ranked(items):
+        return sorted((Thing(item.value) for item in items), key=lambda thing: thing.value)
+
+    assert made(ranked, [3, 1, 2]) == [[3], [1], [2]]
+
+
+def test_a_function_that_never_gives_the_same_twice_is_asked_row_by_row():
+    from itertools import count
+
+    number = count()
+
+    def split(items):
+        return [Thing((part, next(number))) for item in items for part in item.value.split()]
+
+    assert [len(rows) for rows in ListFunction(split, copy, one_for_one=False)(things(["", "b1 b2"]))] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda items: [Thing(sum(item.value for item in items[: n + 1])) for n, _ in enumerate(items)],
+        lambda items: [Thing(item.value) for item in [*items[1:], Thing(0)]],
+    ],
+)
+def test_a_function_that_looks_across_rows_is_not_taken_by_position(function):
+    with pytest.raises(UnattributableError, match="shape"):
+        made(function, [1, 2, 3])
+
+
+def test_a_function_that_changes_what_it_gets_is_asked_again_on_the_rows_as_they_were():
+    def bump(items):
+        out = []
         for item in items:
-            total += item.value
-            out.append(Thing(total))
+            item.value += 1
+            out.append(Thing(item.value))
         return out
 
-    assert made(running_total, [1, 2, 3]) == [[1], [3], [6]]
+    assert made(bump, [1, 2]) == [[2], [3]]
 
 
 def test_new_rows_of_a_function_that_looks_across_rows_cannot_be_attributed():
@@ -61,13 +94,17 @@ def test_new_rows_of_a_function_that_looks_across_rows_cannot_be_attributed():
 
 
 def test_a_promise_of_one_for_one_is_held_to():
-    function = ListFunction(lambda items: [*items, Thing(0)], one_for_one=True)
+    function = ListFunction(lambda items: [*items, Thing(0)], copy, one_for_one=True)
     with pytest.raises(UnattributableError):
         function(things([1, 2]))
 
 
 def test_small_numbers_are_not_known_by_identity():
-    assert ListFunction(lambda items: [item % 3 + 1 for item in items], one_for_one=False)([1, 2, 3]) == [[2], [3], [1]]
+    assert ListFunction(lambda items: [item % 3 + 1 for item in items], int, one_for_one=False)([1, 2, 3]) == [
+        [2],
+        [3],
+        [1],
+    ]
 
 
 def test_a_function_known_to_expand_is_asked_row_by_row_from_then_on():
@@ -77,7 +114,7 @@ def test_a_function_known_to_expand_is_asked_row_by_row_from_then_on():
         sizes.append(len(items))
         return [Thing(item.value) for item in items for _ in range(2)]
 
-    function = ListFunction(repeat, one_for_one=False)
+    function = ListFunction(repeat, copy, one_for_one=False)
     function(things([1, 2]))
     function(things([3, 4]))
     assert sizes == [2, 1, 1, 1, 1]

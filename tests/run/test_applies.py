@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from chainette import Chain, apply, context
@@ -57,10 +59,32 @@ def test_rows_that_nobody_can_attribute_fail_with_a_way_out():
 
 def test_a_function_that_looks_across_rows_may_drop_some():
     def distinct(items: list[Number]) -> list[Number]:
-        return list({n.value: n for n in items}.values())
+        first = {}
+        for n in items:
+            first.setdefault(n.value, n)
+        return list(first.values())
 
     rows = [Number(value=v) for v in (1, 2, 1, 3, 2)]
-    assert [row.value for row in run(distinct, rows).outputs] == [1, 2, 3] or len(run(distinct, rows).outputs) == 3
+    assert pairs(run(distinct, rows).outputs) == [("0", 1), ("1", 2), ("3", 3)]
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("shape", ["row", "list", "async"])
+def test_whatever_user_code_raises_is_the_failure_of_one_row(raised, shape):
+    def touchy(n: Number) -> Number:
+        if n.value == 3:
+            raise raised()
+        return n
+
+    def touchy_list(items: list[Number]) -> list[Number]:
+        return [touchy(n) for n in items]
+
+    async def touchy_async(n: Number) -> Number:
+        return touchy(n)
+
+    result = run({"row": touchy, "list": touchy_list, "async": touchy_async}[shape], numbers(6))
+    assert [value for _, value in pairs(result.outputs)] == [0, 1, 2, 4, 5]
+    assert [(f.row_id, f.kind) for f in result.failed] == [("3", "apply")]
 
 
 def test_a_row_function_maps_filters_and_expands():

@@ -172,3 +172,22 @@ def test_the_flattened_file_joins_every_step_by_row_id():
         {"_id": "1", "chain_input.value": 1, "inc.value": 2, "only_even.value": None, "dec.value": 0},
         {"_id": "2", "chain_input.value": 2, "inc.value": 3, "only_even.value": 2, "dec.value": 1},
     ]
+
+
+def test_a_sink_that_expands_is_not_put_beside_another_expansions_children():
+    def twice(n: Number) -> list[Number]:
+        return [n, n]
+
+    branch = Branch(name="side", steps=[apply(twice, id="side_twice")])
+    result = Chain(name="c", steps=[[branch], apply(twice)]).run(numbers(2))
+    assert [row.get("side_twice.value") for row in result.flattened] == [None] * 4
+
+
+def test_sinks_are_joined_by_row_and_not_by_how_ids_are_spelt():
+    def twice(n: Number) -> list[Number]:
+        return [Number(value=n.value * 10)]
+
+    rows = [{"key": "a", "value": 1}, {"key": "a.0", "value": 2}]
+    chain = Chain(name="c", steps=[[Branch(name="side", steps=[apply(twice)])], apply(inc)], input_model=Number)
+    result = chain.run(rows, id_field="key")
+    assert [row.get("twice.value") for row in result.flattened] == [None, None]
