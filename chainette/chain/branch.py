@@ -11,6 +11,9 @@ from chainette.errors import ChainError, Problem
 
 Missing = Literal["fail", "none"]
 
+_JINJA2 = ("true", "false", "none", "self", "loop", "super", "caller", "varargs", "kwargs")
+"""Names that a template takes to be its own, whatever is in scope."""
+
 
 @dataclass(frozen=True, eq=False)
 class Branch:
@@ -26,6 +29,13 @@ class Branch:
             raise ChainError(Problem("branch", "needs a `name` that is not blank"))
         if isinstance(self.steps, str) or not isinstance(self.steps, Sequence):
             raise ChainError(Problem(f'branch "{self.name}"', "steps must be a list"))
+        where, alias = f'branch "{self.name}"', self.alias
+        if alias is not None and not (isinstance(alias, str) and alias.isidentifier() and not alias.startswith("_")):
+            raise ChainError(Problem(where, f"alias {alias!r} cannot be used in a template", "letters, digits, _"))
+        if alias is not None and alias.lower() in _JINJA2:
+            raise ChainError(Problem(where, f'alias "{alias}" is Jinja2\'s own name', "another alias"))
+        if self.missing not in ("fail", "none"):
+            raise ChainError(Problem(where, f'missing must be "fail" or "none", not {self.missing!r}'))
         object.__setattr__(self, "steps", tuple(self.steps))
 
     def join(self, alias: str | None = None, *, missing: Missing = "fail") -> Branch:
@@ -34,12 +44,6 @@ class Branch:
         `missing` says what happens to a row that the branch has no value for: `fail` it, or go on with `none`.
         """
         alias = self.name if alias is None else alias
-        if not alias.isidentifier() or alias.startswith("_"):
-            raise ChainError(
-                Problem(f'branch "{self.name}"', f'alias "{alias}" cannot be used in a template', "letters, digits, _")
-            )
-        if missing not in ("fail", "none"):
-            raise ChainError(Problem(f'branch "{self.name}"', f'missing must be "fail" or "none", not {missing!r}'))
         return dataclasses.replace(self, alias=alias, missing=missing)
 
     def __repr__(self) -> str:

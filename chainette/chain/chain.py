@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from chainette.chain.apply import Apply
 from chainette.chain.branch import Branch
-from chainette.chain.step import Step
+from chainette.chain.step import Step, is_duration
 from chainette.errors import ChainError, Problem
 
 if TYPE_CHECKING:
-    from chainette.run import RunResult
+    from chainette.run import RunResult, Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,15 @@ class Chain:
             raise ChainError(Problem("chain", "needs a `name` that is not blank"))
         if isinstance(self.steps, (str, Step, Apply, Branch, Chain)) or not isinstance(self.steps, Sequence):
             raise ChainError(Problem(f'chain "{self.name}"', "steps must be a list", "steps=[step]"))
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ChainError(Problem(f'chain "{self.name}"', f"chunk_size must be at least 1, not {self.chunk_size}"))
-        if self.deadline_s is not None and self.deadline_s <= 0:
-            raise ChainError(Problem(f'chain "{self.name}"', f"deadline_s must be positive, not {self.deadline_s}"))
+        if self.chunk_size is not None and not (isinstance(self.chunk_size, int) and self.chunk_size >= 1):
+            raise ChainError(
+                Problem(f'chain "{self.name}"', f"chunk_size must be a whole number from 1, not {self.chunk_size!r}")
+            )
+        if not is_duration(self.deadline_s):
+            message = f"deadline_s must be a positive number of seconds, not {self.deadline_s!r}"
+            raise ChainError(Problem(f'chain "{self.name}"', message))
+        if not isinstance(self.metadata, Mapping):
+            raise ChainError(Problem(f'chain "{self.name}"', f"metadata must be a mapping, not {self.metadata!r}"))
         object.__setattr__(self, "steps", tuple(self.steps))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
@@ -51,7 +56,9 @@ class Chain:
         Raises:
             ChainError: the chain, an engine name or an option is wrong; no engine was started.
             InputError: a row does not fit; names its place and field.
-            RunStoppedError: the run could not go on; what was finished is in the folder.
+            EngineError: an engine did not start, or died; what was finished is in the folder.
+
+        Too many failed rows (`max_failed`) do not raise: see `RunResult.state` and `RunResult.message`.
         """
         from chainette.run import run_chain
 
@@ -63,11 +70,11 @@ class Chain:
 
         return await arun_chain(self, inputs, output_dir=output_dir, **options)
 
-    def stream(self, inputs: Any, output_dir: Any = None, **options: Any) -> AsyncIterator[Any]:
+    def stream(self, inputs: Any, output_dir: Any = None, **options: Any) -> Stream:
         """The last node's models as they come, in input order, or as they finish with `as_completed=True`.
 
-        With `with_ids=True` pairs of (row id, model). Failed rows are left out; they are in the folder. Leaving the
-        loop cancels the calls in flight and leaves valid files.
+        For `async for`, or `async with` around it. With `with_ids=True` pairs of (row id, model). Failed rows are left
+        out; they are in the folder. Leaving the loop cancels the calls in flight and leaves valid files.
         """
         from chainette.run import stream_chain
 

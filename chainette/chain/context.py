@@ -20,8 +20,9 @@ class Context:
     row_ids: tuple[str, ...]
     """The rows it was given, in order."""
     attempt: int = 1
-    deadline_s: float | None = None
-    """Unix time at which the row's time is over, or None."""
+    """Which try this is; functions are not tried again in this version."""
+    deadline: float | None = None
+    """Unix time at which the time of these rows is over (`Chain.deadline_s`), or None."""
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """`--param k=v` of the command line, `params=` of `run`."""
 
@@ -29,13 +30,14 @@ class Context:
 class Here:
     """Where a thread or task is, kept by the executor. A `Context` is only made of it when a function asks."""
 
-    __slots__ = ("node_id", "params", "row_ids", "run_id")
+    __slots__ = ("deadline", "node_id", "params", "row_ids", "run_id")
 
     def __init__(self, run_id: str, node_id: str, params: Mapping[str, Any]) -> None:
         self.run_id = run_id
         self.node_id = node_id
         self.params = params
         self.row_ids: tuple[str, ...] = ()
+        self.deadline: float | None = None
 
 
 current: ContextVar[Here] = ContextVar("chainette_context")
@@ -51,4 +53,4 @@ def context() -> Context:
         here = current.get()
     except LookupError:
         raise ChainetteError("chainette.context() is only there inside an apply while a chain runs") from None
-    return Context(here.run_id, here.node_id, here.row_ids, params=here.params)
+    return Context(here.run_id, here.node_id, here.row_ids, deadline=here.deadline, params=here.params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -88,12 +88,12 @@ def _problems(step: Step) -> list[Problem]:
             found.append(Problem(where, f"{name} must be a pydantic model class, not {model!r}"))
     if not isinstance(step.sampling, SamplingParams):
         found.append(Problem(where, f"sampling must be SamplingParams, not {type(step.sampling).__name__}"))
-    if step.n is not None and step.n < 1:
-        found.append(Problem(where, f"n must be at least 1, not {step.n}"))
-    if step.retries < 0:
-        found.append(Problem(where, f"retries must not be negative, not {step.retries}"))
-    if step.timeout_s is not None and step.timeout_s <= 0:
-        found.append(Problem(where, f"timeout_s must be positive, not {step.timeout_s}"))
+    for name, (fits, wanted) in _FIELDS.items():
+        value = getattr(step, name)
+        if not fits(value):
+            found.append(Problem(where, f"{name} must be {wanted}, not {value!r}"))
+    if isinstance(step.sampling, SamplingParams) and step.n and step.sampling.n and step.n != step.sampling.n:
+        found.append(Problem(where, f"n={step.n}, but its sampling says n={step.sampling.n}", "say it once"))
     found += _prompt_problems(step, where)
     return found
 
@@ -116,3 +116,38 @@ def _prompt_problems(step: Step, where: str) -> list[Problem]:
 
 
 _ROLES = ("system", "user", "assistant")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_duration(value: Any) -> bool:
+    """Whether `value` is None or a positive, finite number of seconds."""
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (_text, "text"),
+    "emoji": (_text, "text"),
+    "system_prompt": (_text, "a template"),
+    "engine_name": (_text_or_none, "a name or None"),
+    "output_format_instruction": (_text_or_none, "text or None"),
+    "images": (_text_or_none, "the name of a field"),
+    "yield_output": (lambda value: isinstance(value, bool), "True or False"),
+    "n": (lambda value: value is None or _whole(value, 1), "a whole number from 1"),
+    "retries": (lambda value: _whole(value, 0), "a whole number from 0"),
+    "priority": (lambda value: isinstance(value, int), "a whole number"),
+    "timeout_s": (is_duration, "a positive number of seconds"),
+    "metadata": (lambda value: isinstance(value, Mapping), "a mapping"),
+}

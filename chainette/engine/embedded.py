@@ -21,7 +21,8 @@ from chainette.engine.endpoint import EndpointEngine, PreparedCall
 from chainette.engine.gguf_file import is_gguf, trained_context_length
 from chainette.engine.openai import sampling_fields
 from chainette.engine.process import python_file
-from chainette.engine.protocol import Answer, Engine, Message
+from chainette.engine.protocol import Answer, CallError, Engine, Message
+from chainette.engine.replies import read_answer
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -205,7 +206,10 @@ class EmbeddedEngine(EndpointEngine):
             "logit_bias": [[_PROBE_TOKEN, 1000]],
         }
         status, _, content = await self.post(orjson.dumps(probe))
-        text = orjson.loads(content)["choices"][0]["message"]["content"] if status == 200 else _PROBE_TOKEN
+        try:
+            text = read_answer(content, self._place).choices[0].text if status == 200 else _PROBE_TOKEN
+        except CallError:
+            return  # the row's own call will say it
         if text.startswith(_PROBE_TOKEN) and self._warn is not None:
             title = prepared.schema.get("title", "the output model")
             self._warn(

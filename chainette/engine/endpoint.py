@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import io
 import os
 import time
@@ -22,8 +23,8 @@ from chainette.engine import replies
 from chainette.engine.backends import backend_of
 from chainette.engine.openai import shown
 from chainette.engine.protocol import Answer, CallError, Message
-from chainette.engine.replies import Place, Unanswered
-from chainette.errors import EngineDiedError
+from chainette.engine.replies import Place, Unanswered, Unreachable, Unserved
+from chainette.errors import ChainError, EngineDiedError, EngineError, Problem
 from chainette.specs import EngineSpec, SamplingParams
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ Prompt = str | list[Message]
 KEEPALIVE_S = 4.0
 """Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection under our hands."""
 CONNECT_TIMEOUT_S = 30.0
+SHORT_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""No connection, but for want of something on this machine."""
 LARGE_BODY_BYTES = 1 << 20
 """From here on aiohttp wants a file-like body."""
 
@@ -47,6 +50,13 @@ class PreparedCall:
     checked: bool = True
     """False until the engine has tried the schema once; see `EndpointEngine.before_first`."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+
+@dataclass(slots=True)
+class _Proof:
+    """Whether the endpoint has served any call yet. Until then, what would meet every call alike ends them all."""
+
+    served: bool = False
 
 
 class EndpointEngine:
@@ -80,6 +90,7 @@ class EndpointEngine:
         self._replica = replica
         self._completions = url if url.endswith("/chat/completions") else _joined(url, "/chat/completions")
         self._place = Place(spec.name, shown(self._completions), spec.model, _key_hint(spec, self._key))
+        self._proof = _Proof()
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._pool: _Pool | None = None
 
@@ -91,8 +102,12 @@ class EndpointEngine:
         return self._window
 
     def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> PreparedCall:
-        fields = self._backend.body(self.spec, schema, sampling)
-        constant = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
+        fields: dict[str, Any] = {}
+        try:
+            fields = self._backend.body(self.spec, schema, sampling)
+            constant = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            raise ChainError(_unsendable(self.spec, fields, error)) from None
         return PreparedCall(constant[:-1] + b',"messages":', schema)
 
     async def call(self, prepared: PreparedCall, messages: list[Message], timeout_s: float | None = None) -> Answer:
@@ -100,7 +115,10 @@ class EndpointEngine:
         if timeout_s is not None and timeout_s < limit_s:
             limit_s = timeout_s
         began = time.monotonic()
-        body = prepared.head + orjson.dumps(messages) + b"}"
+        try:
+            body = prepared.head + orjson.dumps(messages) + b"}"
+        except TypeError as error:
+            raise _unsayable(error) from None
         try:
             async with asyncio.timeout(limit_s):
                 if not prepared.checked:
@@ -108,8 +126,13 @@ class EndpointEngine:
                 return await self._send(body)
         except Unanswered as error:
             failure = error
+        except CallError as error:
+            raise self._judged(error) from None
         except TimeoutError:
-            raise CallError("timeout", f"{self._place.url} gave no answer within {limit_s:g} s") from None
+            # What a row had left of its time differs from run to run, and so is no part of the message.
+            whole = limit_s == self.spec.request_timeout_s
+            within = f"{limit_s:g} s (request_timeout_s)" if whole else "the row's time"
+            raise CallError("timeout", f"{self._place.url} gave no answer within {within}") from None
         return await self._send_again(body, failure, timeout_s, began)
 
     async def _send(self, body: bytes) -> Answer:
@@ -120,23 +143,21 @@ class EndpointEngine:
         except Unanswered:
             self._raise_if_died()
             raise
-        if status == 200:
-            try:
-                answer = replies.read_answer(content, self._place)
-            except CallError as error:
-                raise self._without_key(error) from None
-            answer.started_s = started_s
-            answer.seconds = time.perf_counter() - began
-            answer.replica = self._replica
-            return answer
-        failure = replies.refuse(status, headers, content, self._place)
-        raise self._without_key(failure) if isinstance(failure, CallError) else failure
+        if status != 200:
+            raise replies.refuse(status, headers, content, self._place)
+        answer = replies.read_answer(content, self._place)
+        answer.started_s = started_s
+        answer.seconds = time.perf_counter() - began
+        answer.replica = self._replica
+        self._proof.served = True
+        return answer
 
     async def post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the reply to one request.
 
         Raises:
             Unanswered: no whole reply came.
+            CallError: none can come.
         """
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
@@ -164,7 +185,7 @@ class EndpointEngine:
         try:
             return await retried(send, failure, self.spec.max_retries, remaining_s)
         except CallError as error:
-            raise self._without_key(error) from None
+            raise self._judged(error) from None
 
     async def _check(self, prepared: PreparedCall) -> None:
         async with prepared.lock:
@@ -216,7 +237,10 @@ class EndpointEngine:
         loop = asyncio.get_running_loop()
         pool = self._sessions.get(loop)
         if pool is None:
-            pool = _Pool(loop, self._completions, self._headers())
+            try:
+                pool = _Pool(loop, self._completions, self._headers())
+            except ValueError as error:
+                raise Unserved("http", f"{self._place.url} is no URL: {error}") from None
             self._sessions[loop] = pool
         self._pool = pool
         return pool
@@ -232,12 +256,22 @@ class EndpointEngine:
         if why:
             raise EngineDiedError(why)
 
+    def _judged(self, error: CallError) -> EngineError:
+        """The error for this call, or for all: while none was served, what would meet each of them alike."""
+        error = self._without_key(error)
+        if error.kind in ("refused", "context_length"):
+            self._proof.served = True
+        if self._proof.served or not isinstance(error, Unserved):
+            return error
+        message = f'engine "{self.spec.name}" cannot be used: {error}'
+        return EngineDiedError(message) if isinstance(error, Unreachable) else EngineError(message)
+
     def _without_key(self, error: CallError) -> CallError:
         """Some endpoints repeat the key they refuse."""
         if not self._key or self._key not in f"{error}{error.raw}":
             return error
         raw = error.raw.replace(self._key, "***") if error.raw else error.raw
-        return CallError(error.kind, str(error).replace(self._key, "***"), raw=raw, sent=error.sent)
+        return type(error)(error.kind, str(error).replace(self._key, "***"), raw=raw, sent=error.sent)
 
 
 class _Pool:
@@ -251,7 +285,7 @@ class _Pool:
 
         self.loop = loop
         self.url = URL(url)
-        self.broken = (aiohttp.ClientError, OSError)
+        self.broken = (aiohttp.ClientError, OSError, ValueError)
         self.session: ClientSession = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -265,22 +299,27 @@ class _Pool:
         import aiohttp
 
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-            return CallError("http", f"{place.url}: the TLS certificate is not accepted: {error.os_error}")
+            return Unserved("http", f"{place.url}: the TLS certificate is not accepted: {error.os_error}")
         if isinstance(error, aiohttp.InvalidURL):
-            return CallError("http", f'engine "{place.engine}": {place.url} is no URL')
+            return Unserved("http", f"{place.url} is no URL")
         if isinstance(error, aiohttp.ClientConnectorError):
             why = error.os_error.strerror or str(error.os_error)
-            return Unanswered(f'nothing answers at {place.url} ({why}): is the server of engine "{place.engine}" up?')
+            hint = f'is `endpoint` right, and the server of engine "{place.engine}" up?'
+            short_here = error.os_error.errno in SHORT_HERE
+            return Unanswered(f"nothing answers at {place.url} ({why}): {hint}", unreachable=not short_here)
         if isinstance(error, aiohttp.ServerTimeoutError):
-            return Unanswered(f"{place.url} could not be reached within {CONNECT_TIMEOUT_S:g} s")
+            message = f"{place.url} could not be reached within {CONNECT_TIMEOUT_S:g} s: is `endpoint` right?"
+            return Unanswered(message, unreachable=True)
+        if isinstance(error, ValueError):
+            return Unserved("http", f"no request can be sent to {place.url} with this URL, key and headers: {error}")
         return Unanswered(f"{place.url} broke off the connection ({type(error).__name__})")
 
 
 def key_of(spec: EngineSpec) -> str | None:
     """The spec's own key, else that of its environment variable, if there is one."""
     if spec.api_key is not None:
-        return spec.api_key.get_secret_value()
-    return os.environ.get(spec.api_key_env) or None
+        return spec.api_key.get_secret_value().strip()
+    return os.environ.get(spec.api_key_env, "").strip() or None
 
 
 def _key_hint(spec: EngineSpec, key: str | None) -> str:
@@ -289,6 +328,23 @@ def _key_hint(spec: EngineSpec, key: str | None) -> str:
     if key:
         return f"the key in the environment variable {spec.api_key_env} is not accepted for {spec.model}"
     return f"set the environment variable {spec.api_key_env}, or name another one with `api_key_env`"
+
+
+def _unsayable(error: TypeError) -> CallError:
+    """orjson's complaint about a prompt, before anything was sent."""
+    what = "is no valid UTF-8" if "surrogates" in str(error) else "cannot be sent as JSON"
+    return CallError("prompt", f"the prompt {what}: {error}", sent=0)
+
+
+def _unsendable(spec: EngineSpec, fields: dict[str, Any], error: TypeError) -> Problem:
+    """Names the field of a request that JSON cannot hold; without fields it was the schema's grammar."""
+    where = f'engine "{spec.name}"'
+    for name, value in fields.items():
+        try:
+            orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError as reason:
+            return Problem(where, f"the request field `{name}` cannot be sent as JSON: {reason}")
+    return Problem(where, f"the output model's schema cannot be sent as JSON: {error}")
 
 
 def _joined(url: str, path: str) -> str:

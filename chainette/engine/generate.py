@@ -18,6 +18,7 @@ async def generate(
 
     Raises:
         CallError: of the first prompt that gets no answer; the others are cancelled.
+        EngineError: the engine answers nobody: it is gone, or its URL, its key or the model's name is wrong.
     """
     import anyio
 

@@ -72,7 +72,8 @@ class Engine(Protocol):
 
         Raises:
             CallError: with the failure kind, for this row only.
-            EngineDiedError: the engine is gone for every row.
+            EngineDiedError: the engine is gone for every row, or was never there.
+            EngineError: no call was served yet, and none will be: the key, the model's name or the URL is wrong.
         """
         ...
 

@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_random_exponential
 
 from chainette.engine.protocol import Answer, CallError
-from chainette.engine.replies import Unanswered
+from chainette.engine.replies import Unanswered, Unreachable
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -37,7 +37,8 @@ async def retried(
     `remaining_s` tells what is left of the caller's time, None for no limit.
 
     Raises:
-        CallError: `timeout` when the time is up or the next wait would outlast it, else `http` when all is tried.
+        CallError: `timeout` when the time is up or the next wait would outlast it, else `http` when all is tried;
+            Unreachable when the last try found no connection.
     """
     tries = _Tries(send, failure, remaining_s)
     retrying = AsyncRetrying(
@@ -51,10 +52,12 @@ async def retried(
         answer: Answer = await retrying(tries.next)
     except TimeoutError:
         message = f"no answer in time, sent {_times(tries.sent)}; the last: {tries.last}"
-        raise CallError("timeout", message, raw=tries.last.raw, sent=tries.sent) from None
+        kind = Unreachable if tries.last.unreachable else CallError
+        raise kind("timeout", message, raw=tries.last.raw, sent=tries.sent) from None
     except Unanswered as error:
         message = f"{error}; sent {_times(tries.sent)}"
-        raise CallError("http", message, raw=error.raw, sent=tries.sent) from None
+        kind = Unreachable if error.unreachable else CallError
+        raise kind("http", message, raw=error.raw, sent=tries.sent) from None
     answer.sent = tries.sent
     return answer
 

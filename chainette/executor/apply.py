@@ -96,7 +96,7 @@ class ApplyOperator:
                 started = time.perf_counter()
                 try:
                     if self._shape.is_async and self._list is None:
-                        results = [(flow, part, await self._run_async(part)) for flow, part in jobs]
+                        results = [(flow, part, await self._run_async(flow, part)) for flow, part in jobs]
                     else:
                         results = await self._executor.threads.run(self._run_all, jobs)
                 finally:
@@ -122,16 +122,16 @@ class ApplyOperator:
 
     def _run_all(self, jobs: list[tuple[Flow, Sequence[Row]]]) -> list[tuple[Flow, Sequence[Row], Result]]:
         run = self._run_list if self._list is not None else self._run_rows
-        return [(flow, part, run(part)) for flow, part in jobs]
+        return [(flow, part, run(flow, part)) for flow, part in jobs]
 
-    def _run_rows(self, rows: Sequence[Row]) -> Result:
+    def _run_rows(self, flow: Flow, rows: Sequence[Row]) -> Result:
         made: list[Row] = []
         failures: list[tuple[Order, Failure]] = []
         fn, node, cast = self.node.apply.fn, self.node.index, self._cast
         take = None if self._plain_take else self._take
         own = self._own
         simple = self._shape.makes == "one" and self._shape.declared
-        here = self._here()
+        here = self._here(flow, rows)
         token = current.set(here)
         try:
             for row in rows:
@@ -149,7 +149,7 @@ class ApplyOperator:
             current.reset(token)
         return made, failures
 
-    def _run_list(self, rows: Sequence[Row]) -> Result:
+    def _run_list(self, flow: Flow, rows: Sequence[Row]) -> Result:
         assert self._list is not None
         made: list[Row] = []
         failures: list[tuple[Order, Failure]] = []
@@ -160,7 +160,7 @@ class ApplyOperator:
                 kept.append(row)
             except _ANYTHING as error:
                 failures.append((row.order, self._failure(row, error)))
-        token = current.set(self._here(kept))
+        token = current.set(self._here(flow, kept))
         try:
             out = self._list(values) if values else []
         except UnattributableError as error:
@@ -169,7 +169,7 @@ class ApplyOperator:
             if len(kept) == 1:
                 return made, [*failures, (kept[0].order, self._failure(kept[0], error))]
             for row in kept:  # one row's error must not take the others with it
-                alone_made, alone_failures = self._run_list([row])
+                alone_made, alone_failures = self._run_list(flow, [row])
                 made += alone_made
                 failures += alone_failures
             return made, failures
@@ -182,13 +182,13 @@ class ApplyOperator:
                 failures.append((row.order, self._failure(row, error)))
         return made, failures
 
-    async def _run_async(self, rows: Sequence[Row]) -> Result:
+    async def _run_async(self, flow: Flow, rows: Sequence[Row]) -> Result:
         results: list[Result | None] = [None] * len(rows)
 
         async def one(position: int, row: Row) -> None:
             assert self._limit is not None
             async with self._limit:
-                current.set(self._here([row]))
+                current.set(self._here(flow, [row]))
                 try:
                     out = self.node.apply.fn(self._own(self._take(row)))
                     if inspect.isasyncgen(out):
@@ -247,9 +247,13 @@ class ApplyOperator:
     def _on_loop(self, values: list[Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(_awaited(self.node.apply.fn, values), self._executor.loop).result()
 
-    def _here(self, rows: Sequence[Row] = ()) -> Here:
+    def _here(self, flow: Flow, rows: Sequence[Row]) -> Here:
         here = Here(self._executor.folder.run_id, self.node.id, self._executor.params)
         here.row_ids = tuple([row.id for row in rows])
+        deadline_s = self._executor.graph.chain.deadline_s
+        if deadline_s is not None and rows:
+            left_s = min(flow.deadline(row, deadline_s) for row in rows) - time.monotonic()
+            here.deadline = time.time() + left_s
         return here
 
     def _failure(self, row: Row, error: BaseException) -> Failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from chainette.graph import Graph
 from chainette.rows import Failure, InputChunk, JoinedRow, Row
 
@@ -31,9 +33,13 @@ class Flow:
         """Rows that wait at a node for the rest of their chunk."""
         self.failures: list[list[tuple[tuple[int, ...], Failure]]] = [[] for _ in range(count)]
         self.begun: dict[int, float] = {}
-        """Input position -> when its first call was queued; kept only for chains with a deadline."""
+        """Input position -> when its first node took it, on the monotonic clock; kept for chains with a deadline."""
         self.closed = 0
         """Nodes that no row can enter or leave any more."""
+
+    def deadline(self, row: Row, deadline_s: float) -> float:
+        """When the time of the input row behind `row` is over, on the monotonic clock. It begins with the first call."""
+        return self.begun.setdefault(row.order[0], time.monotonic()) + deadline_s
 
 
 class JoinState:

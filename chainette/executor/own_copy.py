@@ -48,7 +48,9 @@ def copier_of(type_: type) -> Copier:
     if issubclass(type_, BaseModel):
         flat = all(_is_immutable(field.annotation) for field in type_.model_fields.values())
         own = (
-            type_.__copy__ is not BaseModel.__copy__ or type_.__private_attributes__ or type_.model_config.get("extra")
+            type_.__copy__ is not BaseModel.__copy__
+            or type_.__private_attributes__
+            or type_.model_config.get("extra") == "allow"
         )
         if flat and not own:
             return _shallow if not type_.model_config.get("frozen") else _same

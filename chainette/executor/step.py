@@ -71,10 +71,9 @@ class StepOperator:
         timeout_s, deadline_s = self.node.step.timeout_s, self._executor.graph.chain.deadline_s
         if timeout_s is None and deadline_s is None:
             return None
-        now = time.monotonic()
-        limits = [now + timeout_s] if timeout_s is not None else []
+        limits = [time.monotonic() + timeout_s] if timeout_s is not None else []
         if deadline_s is not None:
-            limits.append(flow.begun.setdefault(row.order[0], now) + deadline_s)
+            limits.append(flow.deadline(row, deadline_s))
         return min(limits)
 
     def drained(self, flow: Flow) -> None:

@@ -219,7 +219,9 @@ class StdinSource:
     def pieces(self, size: int) -> Iterator[Piece]:
         if sys.stdin is None or sys.stdin.isatty():
             raise InputError("nothing is piped into standard input (`cat rows.jsonl | chainette run ... -i -`)")
-        return _text_pieces(sys.stdin.buffer, "jsonl", "stdin", size)
+        # Not sys.stdin: its lock, held by a read that never returns, aborts the interpreter's shutdown.
+        stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 (lives as long as the run)
+        return _text_pieces(stream, "jsonl", "stdin", size)
 
 
 def _text_pieces(file: BinaryIO, format_: str, label: str, size: int) -> Iterator[Piece]:

@@ -100,7 +100,7 @@ class CompiledPrompt:
         last["content"] = [{"type": "text", "text": last["content"]}, *parts]
 
     def _compile(self, environment: Environment, source: str, where: str) -> Callable[[dict[str, Any]], str] | str:
-        names, problems = names_in(environment, source, self._node, where)
+        names, problems = names_in(environment, source, self._graph, self._node, where)
         self.names |= names
         self.problems += problems
         if "{" not in source or any(problem.severity == "error" for problem in problems):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -21,7 +22,9 @@ def as_text(value: Any) -> Any:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """`tojson` without HTML escapes: prompts are not pages."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    if indent:
+        return json.dumps(value, default=_plain, indent=indent, ensure_ascii=False)
+    return orjson.dumps(value, default=_plain).decode()
 
 
 def _plain(value: Any) -> Any:

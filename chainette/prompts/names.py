@@ -10,11 +10,13 @@ from typing import Any
 from jinja2 import Environment, TemplateSyntaxError, meta, nodes
 
 from chainette.errors import Problem, nearest
-from chainette.graph import Node, Reference, type_name
+from chainette.graph import Graph, Node, type_name
 from chainette.graph.types import fields_of, is_model
 
 
-def names_in(environment: Environment, source: str, node: Node, where: str) -> tuple[set[str], list[Problem]]:
+def names_in(
+    environment: Environment, source: str, graph: Graph, node: Node, where: str
+) -> tuple[set[str], list[Problem]]:
     """The outer names a template uses, and what is wrong with them."""
     try:
         tree = environment.parse(source)
@@ -23,10 +25,13 @@ def names_in(environment: Environment, source: str, node: Node, where: str) -> t
     wrong_calls = list(_call_problems(environment, tree, where))
     if wrong_calls:  # Jinja2's own search for names stops at them
         return set(), wrong_calls
-    used = meta.find_undeclared_variables(tree) - set(environment.globals)
     own = fields_of(node.input_type) or {}
+    declared = {*own, *node.visible}
+    used = meta.find_undeclared_variables(tree)
+    used -= set(environment.globals) - declared
     problems = [p for name in sorted(used) if (p := _name_problem(name, own, node, where)) is not None]
-    problems += _field_problems(tree, used, own, node, where)
+    problems += _field_problems(tree, used, {**own, **_outer_types(graph, node, own)}, where)
+    problems += _unreachable(tree, declared, where)
     return used, problems
 
 
@@ -44,20 +49,41 @@ def _name_problem(name: str, own: Mapping[str, Any], node: Node, where: str) -> 
     return Problem(where, f'no name "{name}" here', nearest(name, [*own, *node.visible, "chain_input", "row_id"]))
 
 
-def _field_problems(
-    tree: nodes.Template, used: set[str], own: Mapping[str, Any], node: Node, where: str
-) -> Iterator[Problem]:
+def _outer_types(graph: Graph, node: Node, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The types of the names in reach that no field of the row hides."""
+    known = {"chain_input": graph.input_type, "row_id": str}
+    known |= {name: reference.type for name, reference in node.visible.items()}
+    return {name: type_ for name, type_ in known.items() if name not in own}
+
+
+def _unreachable(tree: nodes.Template, declared: set[str], where: str) -> Iterator[Problem]:
+    """Templates stand alone, and some names are Jinja2's own whatever a model calls its fields."""
+    for found in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        message = f"line {found.lineno}: a template cannot load another"
+        yield Problem(where, message, "put its text here")
+    names = {name.name for name in tree.find_all(nodes.Name)}
+    for name in sorted(declared & names & {"self", "loop", "super", "caller", "varargs", "kwargs"}):
+        yield Problem(where, f'"{name}" is Jinja2\'s own name; a field called so cannot be reached', "an alias, say")
+
+
+def _field_problems(tree: nodes.Template, used: set[str], types: Mapping[str, Any], where: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for access in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(access)
         if path is None or path[0] not in used:
             continue
-        type_ = _type_of(path[0], own, node)
+        type_ = types.get(path[0], Any)
         for depth, part in enumerate(path[1:], 1):
             known = fields_of(_some(type_))
             place = ".".join(path[:depth])
             if known is None:
-                if _is_list(type_) and isinstance(access, nodes.Getattr) and not hasattr(list, part):
+                plain = type_ in (str, int, float, bool) and not hasattr(type_, part)
+                if plain and isinstance(access, nodes.Getattr):
+                    text = f"{{{{ {place}.{part} }}}}: {place} is a {type_name(type_)}"
+                    if text not in seen:
+                        seen.add(text)
+                        yield Problem(where, text, f"{{{{ {place} }}}}")
+                elif _is_list(type_) and isinstance(access, nodes.Getattr) and not hasattr(list, part):
                     text = f"{{{{ {place}.{part} }}}}: {place} is a {type_name(type_)}"
                     if text not in seen:
                         seen.add(text)
@@ -96,13 +122,6 @@ def _path(access: nodes.Node) -> list[str] | None:
             return [access.name, *reversed(parts)]
         else:
             return None
-
-
-def _type_of(name: str, own: Mapping[str, Any], node: Node) -> Any:
-    if name in own:
-        return own[name]
-    reference: Reference | None = node.visible.get(name)
-    return reference.type if reference is not None else Any
 
 
 def _some(type_: Any) -> Any:

@@ -7,13 +7,14 @@ from chainette.run.checking import Checked, check
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
 from chainette.run.running import arun_chain, run, run_chain
-from chainette.run.streaming import stream_chain
+from chainette.run.streaming import Stream, stream_chain
 from chainette.run.target import load_chain
 
 __all__ = [
     "Checked",
     "RunOptions",
     "RunResult",
+    "Stream",
     "arun_chain",
     "check",
     "load_chain",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -103,8 +105,9 @@ class EngineSpec(BaseModel):
             problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))
         if spec.backend == "embedded" and _is_missing_file(spec.model):
             problems.append(Problem(where, f"there is no file {spec.model}"))
-        if spec.endpoint is not None and not spec.endpoint.startswith(("http://", "https://")):
-            problems.append(Problem(where, f'endpoint "{spec.endpoint}" is no URL', "e.g. http://localhost:8000/v1"))
+        if spec.endpoint is not None and (wrong := _wrong_with_url(spec.endpoint)):
+            shown = re.sub(r"//[^/]*@", "//", spec.endpoint)
+            problems.append(Problem(where, f'endpoint "{shown}" is no URL: {wrong}', "e.g. http://localhost:8000/v1"))
         if problems:
             raise ChainError(problems)
         return spec
@@ -122,6 +125,24 @@ def _is_missing_file(model: str) -> bool:
     if not model.endswith(".gguf") or Path(model).expanduser().is_file():
         return False
     return model.count("/") != 2 or model.startswith((".", "/", "~"))
+
+
+def _wrong_with_url(url: str) -> str:
+    """Why no request can be sent there, or the empty string."""
+    if not url.startswith(("http://", "https://")):
+        return "it must begin with http:// or https://"
+    if re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", url):
+        return "it holds white space or control characters"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return str(error)
+    if not host:
+        return "it names no host"
+    if port == 0 or not all(0 < len(label) < 64 for label in host.rstrip(".").split(".")):
+        return "port 0 is none" if port == 0 else f"{host} is no host"
+    return ""
 
 
 def _backend_of(fields: dict[str, Any]) -> str:

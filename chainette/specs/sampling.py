@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chainette.errors import ChainError, Problem, nearest
 
@@ -47,6 +49,16 @@ class SamplingParams(BaseModel):
     extra_args: dict[str, Any] | None = None
     """Sent as further fields of the request body, unchecked."""
 
+    @field_validator("*")
+    @classmethod
+    def _fits_into_json(cls, value: Any) -> Any:
+        try:
+            orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+            json.dumps(value, allow_nan=False)  # orjson writes null for what is no number
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cannot be sent as JSON: {error}") from None
+        return value
+
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -63,4 +75,6 @@ def _problem(error: Any) -> Problem:
     if error["type"] == "extra_forbidden":
         hint = nearest(name, SamplingParams.model_fields)
         return Problem(f"SamplingParams.{name}", "no such sampling field", hint)
+    if error["type"] == "value_error":
+        return Problem(f"SamplingParams.{name}", str(error["ctx"]["error"]))
     return Problem(f"SamplingParams.{name}", f"{error['msg']}, not {error['input']!r}")
