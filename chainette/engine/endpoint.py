@@ -303,10 +303,11 @@ class _Pool:
         if isinstance(error, aiohttp.InvalidURL):
             return Unserved("http", f"{place.url} is no URL")
         if isinstance(error, aiohttp.ClientConnectorError):
-            why = error.os_error.strerror or str(error.os_error)
+            number = error.os_error.errno or 0
+            why = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
             hint = f'is `endpoint` right, and the server of engine "{place.engine}" up?'
-            short_here = error.os_error.errno in SHORT_HERE
-            return Unanswered(f"nothing answers at {place.url} ({why}): {hint}", unreachable=not short_here)
+            unreachable = number not in SHORT_HERE
+            return Unanswered(f"nothing answers at {place.url} ({why}): {hint}", unreachable=unreachable)
         if isinstance(error, aiohttp.ServerTimeoutError):
             message = f"{place.url} could not be reached within {CONNECT_TIMEOUT_S:g} s: is `endpoint` right?"
             return Unanswered(message, unreachable=True)

@@ -274,8 +274,9 @@ class ApplyOperator:
         return Failure(row.id, self.node.id, "apply", message, cause=tuple(causes))
 
 
-_ANYTHING = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit)
-"""What user code may raise without ending the run; a row that raises it is a failed row."""
+_ANYTHING = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit, KeyboardInterrupt)
+"""What user code may raise without ending the run; a row that raises it is a failed row. A person's Ctrl-C comes as a
+signal to the main thread and never gets here."""
 
 
 def _is_cancelled() -> bool:

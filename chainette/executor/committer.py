@@ -35,12 +35,17 @@ class Committer:
         graph = executor.graph
         self._columns = [node for node in graph.nodes if node.written]
         self._undeclared = {n.id for n in graph.nodes if n.kind == "apply" and not n.apply.shape.declared}
+        self._under_way: dict[int, Flow] = {}
         self._finished: dict[int, Flow] = {}
         self._next = 0
         self._event = anyio.Event()
 
+    def begun(self, flow: Flow) -> None:
+        self.started += 1
+        self._under_way[flow.index] = flow
+
     def finished(self, flow: Flow) -> None:
-        self._finished[flow.index] = flow
+        self._finished[flow.index] = self._under_way.pop(flow.index)
         self._event.set()
 
     def wake(self) -> None:
@@ -59,10 +64,25 @@ class Committer:
             if self.all_in and self._next == self.started:
                 return
             if self._executor.stopping and not self._executor.in_flight():
+                await self._leave_unfinished()
                 return
             self._event = anyio.Event()
             with anyio.move_on_after(_LOOK_S if self._executor.stopping else None):
                 await self._event.wait()
+
+    async def _leave_unfinished(self) -> None:
+        """What was finished of the chunks that were not, so that a person who stopped the run can read it."""
+        flows = {**self._under_way, **self._finished}
+        await anyio.to_thread.run_sync(self._write_unfinished, [flows[index] for index in sorted(flows)])
+
+    def _write_unfinished(self, flows: list[Flow]) -> None:
+        executor = self._executor
+        for flow in flows:
+            made = gather(executor.graph, flow, self._columns)
+            ids = [row.id for row in made.final]
+            executor.folder.add_chunk(flow.index, made.nodes, ids, made.flat, flow.inputs, whole=False)
+            executor.outcome.rows_out += len(made.final)
+            executor.outcome.rows_failed += made.failed_rows
 
     async def _commit(self, flows: list[Flow]) -> None:
         done = await anyio.to_thread.run_sync(self._write, flows)

@@ -38,7 +38,7 @@ class Flow:
         """Nodes that no row can enter or leave any more."""
 
     def deadline(self, row: Row, deadline_s: float) -> float:
-        """When the time of the input row behind `row` is over, on the monotonic clock. It begins with the first call."""
+        """When the time of the input row behind `row` is over, on the monotonic clock; it begins at the first call."""
         return self.begun.setdefault(row.order[0], time.monotonic()) + deadline_s
 
 

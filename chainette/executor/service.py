@@ -35,7 +35,6 @@ class LaneService:
         self._engines = engines
         self._feed = feed
         self._lazy = lazy
-        self._calls = 0
         self._starting: anyio.CancelScope | None = None
 
     async def run(self) -> None:
@@ -73,7 +72,7 @@ class LaneService:
             window=lane.window,
             running=lane.running,
             waiting=lane.waiting,
-            calls=self._calls,
+            calls=sum(step.calls for step in self._steps),
             errors=sum(count.failed for count in served),
             prompt_tokens=sum(count.prompt_tokens for count in served),
             completion_tokens=sum(count.completion_tokens for count in served),
@@ -95,4 +94,3 @@ class LaneService:
                 self._feed.wake()
             await operator.serve(flow, row, deadline)
             lane.running -= 1
-            self._calls += 1

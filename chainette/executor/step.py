@@ -14,7 +14,7 @@ from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
 from chainette.graph import Node
 from chainette.graph.reach import taker
-from chainette.graph.signature import digest, schema_of, step_facts
+from chainette.graph.signature import digest, schema_of
 from chainette.prompts import CompiledPrompt
 from chainette.prompts.compiled import PromptError
 from chainette.rows import Failure, FailureKind, Row, StepRow
@@ -52,14 +52,17 @@ class StepOperator:
         self._key_head = ""
         self._engine: Engine | None = None
         self._prepared: Prepared | None = None
+        self.calls = 0
+        """Requests that were answered or given up, as many as there are lines in `calls/`."""
 
     def bind(self, engine: Engine) -> None:
         """Compiles what all calls of the step have in common, for the engine that is now alive."""
         step = self.node.step
         sampling = step.sampling.model_copy(update={"n": self._samples}) if self._samples > 1 else step.sampling
-        self._prepared = engine.prepare(schema_of(step.output_model), sampling)
+        schema = schema_of(step.output_model)
+        self._prepared = engine.prepare(schema, sampling)
         self._engine = engine
-        self._key_head = digest(step_facts(step)["schema"], sampling.given(), engine.spec.model, engine.spec.revision)
+        self._key_head = digest(schema, sampling.given(), engine.spec.model, engine.spec.revision)
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -199,12 +202,14 @@ class StepOperator:
         error: CallError | None,
         outcomes: Sequence[str] = (),
     ) -> None:
+        self.calls += 1
         record: dict[str, Any] = {"_id": row.id, "key": digest(self._key_head, messages), "attempt": attempt}
         if answer is not None:
             first = answer.choices[0] if answer.choices else None
             if self._samples > 1:
                 record["texts"] = [choice.text for choice in answer.choices]
-            record["text"] = first.text if first else None
+            else:
+                record["text"] = first.text if first else None
             record["reasoning"] = first.reasoning if first else None
             record["finish_reason"] = first.finish_reason if first else None
             if first is not None and first.logprobs is not None:

@@ -4,6 +4,7 @@ from chainette.files.inputs import BadRow, Input, RawChunk, open_input
 from chainette.files.names import folder_name
 from chainette.files.run_folder import NodeOutput, RunFolder
 from chainette.files.validate import RowValidator, check_input
+from chainette.files.writable import plain_type, unwritable
 
 __all__ = [
     "BadRow",
@@ -15,4 +16,6 @@ __all__ = [
     "check_input",
     "folder_name",
     "open_input",
+    "plain_type",
+    "unwritable",
 ]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, cast
 
+import orjson
 from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic_core import from_json
 
-from chainette.files.json_text import encode, plain
+from chainette.files.json_text import BASE64, bytes_as_text, encode, exactly, in_order
+from chainette.files.writable import says_it_all, unwritable
 from chainette.rows import Failure
 
 _AS_THEY_ARE = (str, int, bool, float, type(None))
@@ -28,18 +30,33 @@ class Dumped:
     names: tuple[str, ...] | None = None
 
 
+class CannotHold(ValueError):
+    """A file cannot hold the value at `index`."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(why)
+        self.index = index
+
+
 class Dumper:
     """Knows how the values of one type are written. Of values without a declared type it looks at their classes."""
 
-    def __init__(self, type_: Any) -> None:
+    def __init__(self, type_: Any, *, exact: bool = True) -> None:
+        """Without `exact`, what JSON cannot say is said as near as it can be."""
         self._type = type_
+        self._exact = exact
         self._many = _adapter(type_)
         self._names = _closed_fields(type_)
         self._by_dict = self._names is not None and _needs_no_dumping(type_)
+        self._says_it_all = says_it_all(type_)
         self._by_class: dict[type, Dumper] = {}
 
     def dump(self, values: list[Any]) -> Dumped:
-        """One JSON-able value per value; a `Failure` among them becomes None."""
+        """One JSON-able value per value; a `Failure` among them becomes None.
+
+        Raises:
+            CannotHold: JSON has no way to say one of them (never without `exact`).
+        """
         classes = set(map(type, values))
         if self._by_dict and classes == {self._type}:
             return Dumped([value.__dict__ for value in values], self._names)
@@ -47,21 +64,62 @@ class Dumper:
             (only,) = classes
             if issubclass(only, BaseModel):
                 if only not in self._by_class:
-                    self._by_class[only] = Dumper(only)
+                    self._by_class[only] = Dumper(only, exact=self._exact)
                 return self._by_class[only].dump(values)
         if Failure in classes:
             values = [None if type(value) is Failure else value for value in values]
         try:
             dumped: list[Any] = self._many.dump_python(values, mode="json", by_alias=False, warnings=False)
+            if not self._says_it_all and not _is_json(values):
+                as_python = self._many.dump_python(values, by_alias=False, warnings=False)
+                dumped = [_settled(*pair) for pair in zip(dumped, as_python, strict=True)]
         except Exception:  # a serialiser of the user's own, or a value that is not of the declared type
-            dumped = [self._dump_one(value) for value in values]
+            dumped = [self._dump_one(index, value) for index, value in enumerate(values)]
         return Dumped(dumped, self._names)
 
-    def _dump_one(self, value: Any) -> Any:
+    def _dump_one(self, index: int, value: Any) -> Any:
         try:
-            return self._many.dump_python([value], mode="json", by_alias=False, warnings=False, fallback=plain)[0]
+            dumped = self._many.dump_python([value], mode="json", by_alias=False, warnings=False)[0]
+            as_python = self._many.dump_python([value], by_alias=False, warnings=False)[0]
+            return _settled(dumped, as_python)
         except Exception:  # as above
-            return from_json(encode(value))
+            pass
+        try:
+            as_python = self._many.dump_python([value], by_alias=False, warnings=False)[0]
+            return from_json(exactly(as_python))
+        except Exception:  # as above
+            pass
+        try:
+            return from_json(exactly(value) if self._exact else encode(value))
+        except Exception as error:  # as above
+            why = unwritable(value) or str(error.__cause__ or error)
+            raise CannotHold(index, why) from error
+
+
+def _is_json(values: list[Any]) -> bool:
+    """Whether these are nothing but texts, numbers, lists and objects."""
+    options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
+    try:
+        orjson.dumps(values, option=options)
+    except TypeError:
+        return False
+    return True
+
+
+def _settled(as_json: Any, as_python: Any) -> Any:
+    """A dump to JSON with its sets in order and its bytes told from text; the dump to Python says where they are."""
+    kind = type(as_python)
+    if kind is dict and type(as_json) is dict and len(as_json) == len(as_python):
+        pairs = zip(as_json.items(), as_python.values(), strict=True)
+        return {key: _settled(value, other) for (key, value), other in pairs}
+    if kind in (list, tuple) and type(as_json) is list and len(as_json) == len(as_python):
+        return [_settled(value, other) for value, other in zip(as_json, as_python, strict=True)]
+    if kind in (set, frozenset) and type(as_json) is list:
+        nested = any(isinstance(item, (frozenset, tuple, bytes)) for item in as_python)
+        return from_json(exactly(as_python)) if nested else in_order(as_json)
+    if kind is bytes and type(as_json) is str and as_json.startswith(BASE64):
+        return bytes_as_text(as_python)
+    return as_json
 
 
 def _adapter(type_: Any) -> TypeAdapter[list[Any]]:

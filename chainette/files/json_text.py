@@ -1,19 +1,31 @@
-"""Values as JSON text, one object a line. Never fails on a value: what JSON cannot say is said as near as it can be."""
+"""Values as JSON text, one object a line.
+
+`encode` never fails: what JSON cannot say is said as near as it can be. `exactly` fails instead. Neither ever writes an
+address or the order of a set, so the same values are the same bytes.
+"""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
+from pydantic_core import from_json, to_jsonable_python
 
-_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+BASE64 = "data:;base64,"
+"""What bytes that are no text begin with (RFC 2397)."""
+MAX_DEPTH = 150
+"""Levels of nesting; pydantic's parser refuses 200."""
 _ROW_BREAK = b'},{"_id":"'
 _LINE_BREAK = b'}\n{"_id":"'
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SORTED_BY_VALUE = (int, float, str)
 
 
 def encode(value: Any) -> bytes:
@@ -21,57 +33,129 @@ def encode(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=plain)
     except TypeError:
-        return json.dumps(cleaned(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return _dumped(cleaned(value))
 
 
-def encode_rows(rows: list[dict[str, Any]]) -> bytes:
-    """A line per row; each row's first key must be `_id`."""
+def exactly(value: Any) -> bytes:
+    """As `encode`, with dates as pydantic writes them.
+
+    Raises:
+        ValueError: JSON cannot hold the value.
+    """
+    options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+    try:
+        return orjson.dumps(value, default=_faithful, option=options)
+    except TypeError:
+        return _dumped(cleaned(value, exact=True))
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def encode_rows(rows: list[dict[str, Any]], *, exact: bool = False) -> bytes:
+    """A line per row; each row's first key must be `_id`.
+
+    Raises:
+        ValueError: with `exact`, JSON cannot hold a row.
+    """
     if not rows:
         return b""
     try:
-        block = orjson.dumps(rows, default=plain)[1:-1].replace(_ROW_BREAK, _LINE_BREAK) + b"\n"
+        block = orjson.dumps(rows, default=_faithful if exact else plain)[1:-1].replace(_ROW_BREAK, _LINE_BREAK) + b"\n"
     except TypeError:
         pass
     else:
         # JSON has no bare newline, so more of them than rows means that a nested object looked like a row.
         if block.count(b"\n") == len(rows):
             return block
-    return b"".join([encode(row) + b"\n" for row in rows])
+    one = exactly if exact else encode
+    return b"".join([one(row) + b"\n" for row in rows])
 
 
 def plain(value: Any) -> Any:
     """Something JSON can say in place of `value`, which it cannot."""
+    try:
+        return _faithful(value)
+    except Exception:  # whatever the value's own code raises
+        return _description(value)
+
+
+def _description(value: Any) -> str:
+    try:
+        return _ADDRESS.sub("", str(value))
+    except Exception:  # as above
+        return f"<{type(value).__name__}>"
+
+
+def _faithful(value: Any) -> Any:
+    """What a value holds, in types nearer to JSON.
+
+    Raises:
+        ValueError: it cannot be said.
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(data).decode()
+        return bytes_as_text(bytes(value))
     if isinstance(value, BaseModel):
         return _model_fields(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
+        return in_order([from_json(exactly(item)) for item in value])
+    if isinstance(value, type) or isinstance(value, Iterator):
+        raise ValueError(_no_json(value))
     if hasattr(value, "tolist"):  # numpy arrays and scalars
         return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str):
         return list(value)
     try:
-        return _ANY.dump_python(value, mode="json", warnings=False)
+        return to_jsonable_python(value, by_alias=False)
     except Exception:  # pydantic raises what the value's own code raises
-        return str(value)
+        if dataclasses.is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        raise ValueError(_no_json(value)) from None
+
+
+def _no_json(value: Any) -> str:
+    kind = f"the class {value.__qualname__}" if isinstance(value, type) else type(value).__qualname__
+    return f"{kind} cannot be written as JSON"
+
+
+def bytes_as_text(data: bytes) -> str:
+    """Bytes as the text they are, or else as Base64 that says so."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = BASE64
+    return BASE64 + base64.b64encode(data).decode() if text.startswith(BASE64) else text
+
+
+def in_order(items: Iterable[Any]) -> list[Any]:
+    """The items of a set, as JSON has them, in an order that does not change from run to run."""
+    items = list(items)
+    kinds = set(map(type, items))
+    if len(kinds) == 1 and kinds <= set(_SORTED_BY_VALUE):
+        return sorted(items)
+    return sorted(items, key=encode)
 
 
 def _model_fields(value: BaseModel) -> Any:
     try:
         return value.model_dump(mode="json", by_alias=False, warnings=False)
-    except Exception:  # a field's own serializer, or a value that the model does not declare
+    except Exception:  # bytes that are no text, a field's own serializer, or a value that the model does not declare
+        pass
+    try:
+        return value.model_dump(by_alias=False, warnings=False)
+    except Exception:  # as above
         return {**value.__dict__, **(value.__pydantic_extra__ or {})}
 
 
-def cleaned(value: Any) -> Any:
-    """`value` in types that `json.dumps` always takes."""
+def cleaned(value: Any, *, exact: bool = False, _inside: tuple[int, ...] = ()) -> Any:
+    """`value` in types that `json.dumps` always takes.
+
+    Raises:
+        ValueError: with `exact`, JSON cannot hold it.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -81,20 +165,34 @@ def cleaned(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
+    if id(value) in _inside or len(_inside) > MAX_DEPTH:
+        why = "holds itself" if id(value) in _inside else f"nests more than {MAX_DEPTH} levels deep"
+        if exact:
+            raise ValueError(why)
+        return f"<{why}>"
+    inside = (*_inside, id(value))
     if isinstance(value, Mapping):
-        return {cleaned(k if isinstance(k, str) else _key(k)): cleaned(v) for k, v in value.items()}
+        return {
+            cleaned(k if isinstance(k, str) else _key(k, exact)): cleaned(v, exact=exact, _inside=inside)
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [cleaned(v) for v in value]
-    try:
-        return cleaned(orjson.loads(orjson.dumps(value)))
-    except TypeError:
-        return cleaned(plain(value))
+        return [cleaned(v, exact=exact, _inside=inside) for v in value]
+    return cleaned(_faithful(value) if exact else plain(value), exact=exact, _inside=inside)
 
 
-def _key(key: Any) -> str:
+def _key(key: Any, exact: bool) -> str:
     if key is None or isinstance(key, bool):
         return encode(key).decode()
-    return str(key)
+    if isinstance(key, (str, int, float)):
+        return str(key)
+    try:
+        found = to_jsonable_python({key: None})
+    except Exception:  # what the key's own code raises
+        if exact and not isinstance(key, bytes):
+            raise ValueError(f"a key of type {type(key).__qualname__} cannot be written as JSON") from None
+        return bytes_as_text(key) if isinstance(key, bytes) else _description(key)
+    return str(next(iter(found)))
 
 
 def shortened(value: Any, length: int = 80) -> str:

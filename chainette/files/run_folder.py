@@ -78,6 +78,7 @@ class RunFolder:
         self._pending = _Pending()
         self._syncing = threading.Lock()
         self._closed = False
+        self._sealed = False
         self._seal_error: RunFolderError | None = None
         self._calls: dict[str, RollingFile] = {}
         self._events = RollingFile(path, path, _ENDLESS, name="events.jsonl")
@@ -175,8 +176,13 @@ class RunFolder:
         final_ids: Sequence[str],
         flat: Mapping[str, Sequence[int]],
         inputs: InputChunk,
+        *,
+        whole: bool = True,
     ) -> None:
         """Write what the nodes made of one chunk. From one thread, in the order of the chunks.
+
+        With `whole=False`, what was finished of a chunk when the run stopped: its rows are there to be read, without
+        commit records, so a later run cuts them off and makes the chunk again.
 
         `flat` says for each column of the flattened rows, per final row, which of that node's values it holds, -1 for
         none; `chain_input` counts in `inputs.values`.
@@ -200,7 +206,8 @@ class RunFolder:
         if self._flat is not None:
             self._add_flat(self._flat, final_ids, flat, inputs, dumped)
             commits.append(self._commit(None, index, self._flat.position))
-        self._pending.commits.extend(commits)
+        if whole:
+            self._pending.commits.extend(commits)
         # After the commits: whoever finds a full part here finds the commits of all its rows too.
         self._pending.full_parts.extend(self._take_full_parts())
 
@@ -318,6 +325,28 @@ class RunFolder:
             # The rows are safe in the open part: the run goes on, and says so at its end.
             self._seal_error = self._seal_error or error
 
+    def seal(self) -> None:
+        """Turn open Parquet and CSV parts into files. No rows are added after it; calls, events and status still are.
+
+        Raises:
+            RunFolderError: something could not be written, or a value does not fit its column.
+        """
+        with self._syncing:
+            self._sync()
+            self._seal_open_parts()
+        if self._seal_error is not None:
+            raise self._seal_error
+
+    def _seal_open_parts(self) -> None:
+        if self._sealed:
+            return
+        self._sealed = True
+        open_parts = [(file.close(), layouts) for file, layouts in self._sealable()]
+        for part, layouts in open_parts:
+            if part is not None:
+                self._seal(part, layouts)
+        _remove_empty(self.path / OPEN)
+
     def close(self, *, seal: bool) -> None:
         """Make everything durable and give the folder back. With `seal`, open Parquet and CSV parts become files.
 
@@ -329,12 +358,8 @@ class RunFolder:
                 return
             try:
                 self._sync()
-                open_parts = [(file.close(), layouts) for file, layouts in self._sealable()]
-                for part, layouts in open_parts if seal else ():
-                    if part is not None:
-                        self._seal(part, layouts)
                 if seal:
-                    _remove_empty(self.path / OPEN)
+                    self._seal_open_parts()
             finally:
                 self._closed = True
                 for file in (*self._data_files(), *self._calls.values(), self._events, self._commits):

@@ -232,7 +232,7 @@ class _Walk:
         """The node by which rows enter a branch, so that what hangs on its rows is the branch's own."""
         before, index = self.nodes[upstream], len(self.nodes)
         type_ = before.output_type
-        id = f"{scope.prefix}branch {branch.name}"
+        id = f"{scope.prefix}{branch.name}//{index}"  # no user can type it
         node = Node(index, id, "branch", upstream, None, type_, type_, Intake(), {}, {}, depth=before.depth, main=False)
         self.nodes.append(dataclasses.replace(node, signature=before.signature))
         self.edges.append([])

@@ -135,5 +135,23 @@ class Graph:
     def steps(self) -> list[Node]:
         return [node for node in self.nodes if node.kind == "step"]
 
+    @property
+    def shown(self) -> list[Node]:
+        """The nodes people hear of: without the input and the entries of branches."""
+        return [node for node in self.nodes if node.kind in ("step", "apply", "join")]
+
+    def arrows(self) -> list[tuple[str, str]]:
+        """(from id, to id), entries of branches left out."""
+        return [
+            (self.nodes[self._before(source)].id, node.id)
+            for node in self.shown
+            for source in (node.parent, *(branch.last for branch in node.branches))
+        ]
+
+    def _before(self, index: int) -> int:
+        while self.nodes[index].kind == "branch":
+            index = self.nodes[index].parent
+        return index
+
     def by_id(self, id: str) -> Node | None:
         return next((node for node in self.nodes if node.id == id), None)

@@ -24,10 +24,13 @@ def event_fields(event: Event) -> dict[str, Any]:
     return fields
 
 
-def utc_now() -> str:
+def utc(unix_s: float) -> str:
     """`2026-11-21T01:26:54.985Z`."""
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s)) + f".{int(unix_s % 1 * 1000):03d}Z"
+
+
+def utc_now() -> str:
+    return utc(time.time())
 
 
 def record_line(fields: dict[str, Any]) -> bytes:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from chainette.chain import Chain
 from chainette.engine import capabilities
 from chainette.engine.enforced import unenforced_keywords
 from chainette.errors import ChainError, Problem
+from chainette.files import folder_name
 from chainette.graph import Graph, Node, build, type_name
 from chainette.graph.signature import schema_of
 from chainette.plan import Plan, make_plan
@@ -55,7 +58,7 @@ class Checked:
             "chain": self.graph.chain.name,
             "signature": self.graph.signature,
             "input": type_name(self.graph.input_type),
-            "nodes": [self._node(node) for node in self.graph.nodes if node.kind in ("step", "apply", "join")],
+            "nodes": [self._node(node) for node in self.graph.shown],
             "engines": [
                 {**spec.public(), "description": self.plan.capabilities[name].description}
                 for name, spec in self.plan.engines.items()
@@ -124,9 +127,46 @@ def check(chain: Chain, options: RunOptions | None = None) -> Checked:
     plan, more = make_plan(graph, registry, options.engines, capabilities)
     problems += [*found, *more]
     problems += [note for node in graph.steps for note in _schema_notes(plan, node)]
+    problems += [problem for node in graph.shown for problem in _type_problems(node)]
+    problems += _folder_problems(graph)
     ranks = {"error": 0, "warning": 1, "note": 2}
     problems.sort(key=lambda problem: ranks[problem.severity])
     return Checked(graph, plan, prompts, registry, tuple(dict.fromkeys(problems)))
+
+
+def _type_problems(node: Node) -> list[Problem]:
+    """Types that pydantic cannot work with: found now, and not when the first row comes."""
+    where = f'{node.kind} "{node.id}"'
+    problems = []
+    for role, type_ in (("takes", node.input_type), ("gives", node.output_type)):
+        try:
+            TypeAdapter(type_)
+        except Exception as error:  # pydantic raises several kinds, and so does a type's own schema hook
+            problems.append(Problem(where, f"{role} {type_name(type_)}: {_first_line(error)}"))
+    if node.kind == "step" and not problems:
+        try:
+            node.step.output_model.model_json_schema()
+        except Exception as error:
+            name = type_name(node.output_type)
+            problems.append(Problem(where, f"{name} has no JSON schema to hold the model to: {_first_line(error)}"))
+    return problems
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _folder_problems(graph: Graph) -> list[Problem]:
+    """Ids that differ, but not as names of folders."""
+    seen: dict[str, str] = {}
+    problems = []
+    for node in graph.shown:
+        name = folder_name(node.id)
+        if name in seen:
+            message = f'would have the same folder as "{seen[name]}": {name}'
+            problems.append(Problem(f'{node.kind} "{node.id}"', message, "another id"))
+        seen[name] = node.id
+    return problems
 
 
 def _schema_notes(plan: Plan, node: Node) -> list[Problem]:

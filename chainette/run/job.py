@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 
 import anyio
@@ -12,7 +13,7 @@ import anyio.to_thread
 
 from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError
-from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
+from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.files.inputs import Input
 from chainette.files.run_folder import NodeOutput, RunFolder
@@ -23,6 +24,8 @@ from chainette.run.loops import Stopper
 from chainette.run.options import RunOptions
 from chainette.run.record import graph_record, status_record
 from chainette.run.result import RunResult
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _OPEN_WITHOUT_CALLS = 4096
 """Rows under way when nothing is waited for but functions: few enough to stay in the processor's cache."""
@@ -64,29 +67,32 @@ class Job:
         results: Results | None,
         finals: Callable[[Sequence[Row]], None] | None,
     ) -> RunResult:
+        """The whole run. From its first line on, a signal means what `_interrupt` says and nothing else."""
         broker = Broker(self._checked.registry, self.say)
         executor, state, message = None, "stopped", ""
-        try:
-            self._prepare()
-            executor = self._executor(broker, results, finals)
-            self._say_started()
-            outcome = await self._drive(executor, chunks, handle_signals)
-            state, message = self._ending(outcome)
-        except BaseException as error:
-            message = str(only(error)) or type(error).__name__
-            state = "interrupted" if self._interrupted else "stopped"
-            raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(broker.flush, True)
-            self._close(executor, state, message)
-        if outcome.error is not None:
-            raise outcome.error
+        unwritten: ChainetteError | None = None
+        with anyio.open_signal_receiver(*_SIGNALS) if handle_signals else nullcontext() as signals:
+            try:
+                self._prepare()
+                executor = self._executor(broker, results, finals)
+                self._say_started()
+                outcome = await self._drive(executor, chunks, signals)
+                state, message = self._ending(outcome)
+            except BaseException as error:
+                message = str(only(error)) or type(only(error)).__name__
+                state = "interrupted" if self._interrupted else "stopped"
+                raise
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(broker.flush, True)
+                unwritten = self._close(executor, state, message)
+        if unwritten is not None or outcome.error is not None:
+            raise unwritten or outcome.error  # type: ignore[misc]
         return self._result(executor, state, message)
 
     def _prepare(self) -> None:
         graph, options = self._checked.graph, self._options
-        nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.nodes if node.kind != "input"]
+        nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.shown]
         self._folder.configure(
             nodes,
             format=options.format,
@@ -128,14 +134,15 @@ class Job:
         graph = self._checked.graph
         self._folder.write_status(status_record(self._folder, graph, "running", self._started, progress, outcome))
 
-    async def _drive(self, executor: Executor, chunks: Iterator[InputChunk], handle_signals: bool) -> Outcome:
+    async def _drive(
+        self, executor: Executor, chunks: Iterator[InputChunk], signals: AsyncIterator[signal.Signals] | None
+    ) -> Outcome:
         written = self._written(chunks)
         if self._stopper is not None:
             self._stopper.arm(lambda: self._interrupt(executor))
-        if not handle_signals:
-            return await executor.run(written)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch_signals, executor, tasks.cancel_scope)
+            if signals is not None:
+                tasks.start_soon(self._watch, signals, executor, tasks.cancel_scope)
             outcome = await executor.run(written)
             if self._interrupted < 2:
                 tasks.cancel_scope.cancel()
@@ -149,13 +156,14 @@ class Job:
             self._folder.add_inputs(chunk)
             yield chunk
 
-    async def _watch_signals(self, executor: Executor, scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                self._interrupt(executor)
-                if self._interrupted > 1:
-                    scope.cancel()
-                    return
+    async def _watch(
+        self, signals: AsyncIterator[signal.Signals], executor: Executor, scope: anyio.CancelScope
+    ) -> None:
+        async for _ in signals:
+            self._interrupt(executor)
+            if self._interrupted > 1:
+                scope.cancel()
+                return
 
     def _interrupt(self, executor: Executor) -> None:
         self._interrupted += 1
@@ -178,49 +186,54 @@ class Job:
                 folder=str(self._folder.path),
                 chain=checked.graph.chain.name,
                 rows_total=self._source.total,
-                nodes=tuple(
-                    (node.id, node.kind, f"{node.emoji} {node.label}".strip())
-                    for node in checked.graph.nodes
-                    if node.kind in ("step", "apply", "join")
-                ),
+                nodes=tuple((node.id, node.kind, f"{node.emoji} {node.label}".strip()) for node in checked.graph.shown),
                 tree=checked.graph.outline,
                 engines=tuple((name, checked.plan.capabilities[name].description) for name in checked.plan.engines),
                 warnings=tuple(checked.warnings),
             )
         )
 
-    def _close(self, executor: Executor | None, state: str, message: str) -> None:
-        """The folder's last word. An error here does not hide the one that ended the run."""
+    def _close(self, executor: Executor | None, state: str, message: str) -> ChainetteError | None:
+        """The run's last words, in the folder and to the listener. Returns what could not be written."""
         outcome = executor.outcome if executor is not None else Outcome()
         progress = executor.statistics() if executor is not None else None
+        failed: ChainetteError | None = None
         try:
             self._folder.sync()
-            self._folder.close(seal=True)
+            self._folder.seal()
+        except ChainetteError as error:
+            failed = error
+            if state == "done":
+                state, message = "stopped", str(error)
+        if progress is not None:
+            self.say(self._finished(outcome, progress, state, message))
+        try:
             graph = self._checked.graph
             record = status_record(self._folder, graph, state, self._started, progress, outcome, message)
             self._folder.write_status(record)
         except ChainetteError as error:
-            if state == "done":
-                raise
-            self.say(Warned(str(error)))
-        if progress is None:
-            return
+            failed = failed or error
+        try:
+            self._folder.close(seal=False)
+        except ChainetteError as error:
+            failed = failed or error
+        return failed
+
+    def _finished(self, outcome: Outcome, progress: Progressed, state: str, message: str) -> RunFinished:
         causes = sorted(outcome.causes.items(), key=lambda item: (-item[1], item[0]))
-        self.say(
-            RunFinished(
-                run_id=self._folder.run_id,
-                folder=str(self._folder.path),
-                state=state,
-                rows_in=outcome.rows_read,
-                rows_out=outcome.rows_out,
-                rows_failed=outcome.rows_failed,
-                rows_dropped=outcome.rows_dropped,
-                elapsed_s=progress.elapsed_s,
-                nodes=progress.nodes,
-                engines=progress.engines,
-                failures=tuple((*key, times) for key, times in causes[:20]),
-                message=message,
-            )
+        return RunFinished(
+            run_id=self._folder.run_id,
+            folder=str(self._folder.path),
+            state=state,
+            rows_in=outcome.rows_read,
+            rows_out=outcome.rows_out,
+            rows_failed=outcome.rows_failed,
+            rows_dropped=outcome.rows_dropped,
+            elapsed_s=progress.elapsed_s,
+            nodes=progress.nodes,
+            engines=progress.engines,
+            failures=tuple((*key, times) for key, times in causes),
+            message=message,
         )
 
     def _result(self, executor: Executor, state: str, message: str) -> RunResult:

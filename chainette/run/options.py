@@ -36,8 +36,6 @@ class RunOptions:
     """Failed rows that are allowed, `5` or `"2%"`. None: a row that cannot be read stops the run."""
     engines: Mapping[str, str] = field(default_factory=dict)
     """Step id -> engine name, before what the steps say."""
-    max_branches: int | None = None
-    """Branches of a group that are drawn."""
     open_rows: int = 16_384
     """Input rows that may be under way or wait for their turn to be committed."""
     command: Sequence[str] = ()

@@ -15,6 +15,7 @@ from chainette.executor import Outcome
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node, type_name
 from chainette.graph.signature import schema_of, source_of, step_facts
+from chainette.observe import utc
 from chainette.run.checking import Checked, intake_words
 from chainette.run.options import RunOptions
 
@@ -22,18 +23,13 @@ from chainette.run.options import RunOptions
 def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], run_id: str) -> dict[str, Any]:
     """What ran, without secrets: enough to see what made the rows and to tell two runs apart."""
     graph = checked.graph
-    shown = [node for node in graph.nodes if node.kind in ("step", "apply", "join")]
     return {
         "run_id": run_id,
         "chain": graph.chain.name,
         "metadata": dict(graph.chain.metadata),
-        "execution_order": [{"id": node.id, "name": node.label, "type": node.kind} for node in shown],
-        "nodes": [_node(checked, node) for node in shown],
-        "edges": [
-            [_name(graph, node.index), _name(graph, edge.target)]
-            for node in graph.nodes
-            for edge in graph.edges[node.index]
-        ],
+        "execution_order": [{"id": node.id, "name": node.label, "type": node.kind} for node in graph.shown],
+        "nodes": [_node(checked, node) for node in graph.shown],
+        "edges": [list(arrow) for arrow in graph.arrows()],
         "outline": graph.outline,
         "last": graph.nodes[graph.last].id,
         "engines": [
@@ -90,10 +86,6 @@ def _node(checked: Checked, node: Node) -> dict[str, Any]:
     return record
 
 
-def _name(graph: Graph, index: int) -> str:
-    return graph.nodes[index].id
-
-
 def status_record(
     folder: RunFolder,
     graph: Graph,
@@ -125,8 +117,8 @@ def status_record(
         "state": state,
         "message": message,
         "pid": os.getpid(),
-        "started": _iso(started),
-        "updated": _iso(now),
+        "started": utc(started),
+        "updated": utc(now),
         "seconds": round(now - started, 3),
         "rows_in": outcome.rows_read,
         "rows_done": outcome.rows_done,
@@ -137,10 +129,6 @@ def status_record(
         "completion_tokens": sum(node["completion_tokens"] for node in nodes.values()),
         "nodes": nodes,
     }
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 
 def _versions() -> dict[str, str]:

@@ -107,7 +107,7 @@ def _open(checked: Checked, inputs: Any, options: RunOptions) -> tuple[Input, It
         return RowValidator(input_type, id_field=options.id_field, keep_bad=options.max_failed is not None)
 
     if source.cheap and source.rereadable and options.max_failed is None:
-        problems = check_input(source, validator)
+        problems = check_input(source, lambda: RowValidator(input_type, id_field=options.id_field, keep_bad=True))
         if problems:
             raise InputError("\n".join(problems))
     default = CHUNK_WITH_CALLS if checked.graph.steps else CHUNK_OF_PYTHON

@@ -99,7 +99,8 @@ class EngineSpec(BaseModel):
         except ValidationError as error:
             for e in error.errors():
                 key = ".".join(str(part) for part in e["loc"])
-                problems.append(Problem(where, f"{key}: {e['msg']}, not {e['input']!r}"))
+                given = "" if e["loc"][:1] in (("api_key",), ("headers",)) else f", not {e['input']!r}"
+                problems.append(Problem(where, f"{key}: {e['msg']}{given}"))
             raise ChainError(problems) from None
         if spec.backend != "embedded" and spec.backend != "scripted" and not spec.model:
             problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))

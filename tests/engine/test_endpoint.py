@@ -15,6 +15,7 @@ from chainette.engine import CallError, openai
 from chainette.engine.endpoint import EndpointEngine
 from chainette.engine.replies import Place, read_answer, retry_after_s
 from chainette.engine.scripted import Fault, Script, scripted_server
+from chainette.errors import EngineError
 from chainette.specs import EngineSpec, SamplingParams
 from tests.engine.conftest import SCHEMA, ask
 
@@ -118,7 +119,7 @@ async def test_the_older_spelling_of_reasoning_and_cached_tokens_are_read():
 @pytest.mark.parametrize(
     ("fault", "kind", "said"),
     [
-        ("garbage", "http", "no chat completion"),
+        ("garbage", "http", "no JSON"),
         ("error_body", "http", "the backend is on fire"),
         ("no_choices", "http", "without any choice"),
         ("context_length", "context_length", "maximum context length is 16 tokens"),
@@ -189,7 +190,7 @@ async def test_a_failure_after_a_retry_counts_both_requests(connect):
 async def test_a_missing_key_names_the_variable_to_set(connect):
     with scripted_server(Script(api_key="sesame")) as server:
         engine = connect(server.url, api_key_env="MY_KEY")
-        with pytest.raises(CallError, match=r"401.*set the environment variable MY_KEY"):
+        with pytest.raises(EngineError, match=r"401.*set the environment variable MY_KEY"):
             await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
 
 
@@ -204,9 +205,9 @@ async def test_a_key_the_endpoint_repeats_is_not_in_the_message_nor_in_any_repr(
     with scripted_server(Script(api_key="sesame")) as server:
         engine = connect(server.url, api_key="very-secret", headers={"X-Team": "also-secret"})
         prepared = engine.prepare(SCHEMA, SamplingParams())
-        with pytest.raises(CallError) as caught:
+        with pytest.raises(EngineError) as caught:
             await engine.call(prepared, ask("?"))
-    shown = f"{caught.value} {caught.value.raw} {caught.value!r} {engine!r} {prepared!r}"
+    shown = f"{caught.value} {caught.value!r} {engine!r} {prepared!r}"
     assert "Incorrect API key provided: ***" in shown
     assert "very-secret" not in shown
     assert "also-secret" not in shown
@@ -215,16 +216,24 @@ async def test_a_key_the_endpoint_repeats_is_not_in_the_message_nor_in_any_repr(
 async def test_an_unknown_model_is_named(connect):
     with scripted_server(Script(model="another")) as server:
         engine = connect(server.url)
-        with pytest.raises(CallError, match=r'404.*is "some-model" the model'):
+        with pytest.raises(EngineError, match=r'404.*is "some-model" the model'):
             await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
 
 
-async def test_no_answer_in_time_is_a_timeout(connect):
+async def test_no_answer_in_time_is_a_timeout_that_says_the_engines_limit(connect):
+    with scripted_server(Script(faults=(Fault(kind="hang"),))) as server:
+        engine = connect(server.url, request_timeout_s=0.05)
+        with pytest.raises(CallError, match=r"no answer within 0\.05 s \(request_timeout_s\)") as caught:
+            await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
+    assert caught.value.kind == "timeout"
+
+
+async def test_what_a_row_had_left_of_its_time_is_not_in_the_message(connect):
     with scripted_server(Script(faults=(Fault(kind="hang"),))) as server:
         engine = connect(server.url)
-        with pytest.raises(CallError, match=r"within 0\.05 s") as caught:
-            await engine.call(engine.prepare(None, SamplingParams()), ask("?"), timeout_s=0.05)
-    assert caught.value.kind == "timeout"
+        with pytest.raises(CallError) as caught:
+            await engine.call(engine.prepare(None, SamplingParams()), ask("?"), timeout_s=0.0497195)
+    assert str(caught.value) == f"{server.url}/chat/completions gave no answer within the row's time"
 
 
 async def test_the_timeout_covers_the_retries(connect):
@@ -244,13 +253,31 @@ async def test_a_retry_after_beyond_the_timeout_is_not_waited_for(connect):
     assert caught.value.kind == "timeout"
 
 
-async def test_an_endpoint_where_nothing_listens_is_named(connect):
+async def test_a_wait_between_tries_ends_when_the_call_is_cancelled(connect, until):
+    with scripted_server(Script(faults=(Fault(kind="refuse", retry_after_s=3600),))) as server:
+        engine = connect(server.url)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(engine.call, engine.prepare(None, SamplingParams()), ask("?"))
+                await until(lambda: server.stats.calls == 1 and server.stats.in_flight == 0)
+                group.cancel_scope.cancel()
+
+
+async def test_a_prompt_that_is_no_valid_utf_8_fails_as_prompt_before_anything_is_sent(connect):
     with scripted_server() as server:
-        url = server.url
-    engine = connect(url, max_retries=1)
-    with pytest.raises(CallError, match=f"nothing answers at {url}/chat/completions.*sent 2 times") as caught:
-        await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
-    assert caught.value.kind == "http"
+        engine = connect(server.url)
+        with pytest.raises(CallError, match="the prompt is no valid UTF-8") as caught:
+            await engine.call(engine.prepare(None, SamplingParams()), ask("a \ud800"))
+        with pytest.raises(CallError, match="the prompt is no valid UTF-8"):
+            await engine.agenerate(["a \ud800"])
+        assert server.stats.calls == 0
+    assert (caught.value.kind, caught.value.sent) == ("prompt", 0)
+
+
+async def test_a_prompt_with_a_value_that_json_does_not_know_fails_as_prompt(connect):
+    engine = connect("http://127.0.0.1:9/v1")
+    with pytest.raises(CallError, match="cannot be sent as JSON: Type is not JSON serializable: object"):
+        await engine.call(engine.prepare(None, SamplingParams()), [{"role": "user", "content": object()}])
 
 
 async def test_a_cancelled_call_hangs_up(connect, until):
@@ -300,12 +327,22 @@ def test_one_engine_serves_several_event_loops_one_after_the_other():
 
 
 def test_retry_after_is_read_as_seconds_milliseconds_or_a_date():
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert retry_after_s({"Retry-After": "7"}) == 7
     assert retry_after_s({"retry-after-ms": "250", "Retry-After": "7"}) == 0.25
-    assert 90 < (retry_after_s({"Retry-After": soon}) or 0) <= 100
+    assert 20 < (retry_after_s({"Retry-After": soon}) or 0) <= 30
     assert retry_after_s({"Retry-After": "soon"}) is None
     assert retry_after_s({}) is None
+
+
+@pytest.mark.parametrize("value", ["61", "86400", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_no_endpoint_makes_a_call_wait_for_more_than_a_minute(value):
+    assert retry_after_s({"Retry-After": value}) == 60
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf", "1e999", "Fri, 31 Dec 0001 23:59:59 -9999"])
+def test_a_retry_after_that_is_no_time_is_ignored(value):
+    assert retry_after_s({"Retry-After": value}) is None
 
 
 def test_openai_itself_gets_strict_only_for_schemas_it_takes():

@@ -112,6 +112,13 @@ async def test_a_cut_in_process_is_retried_and_a_hang_times_out():
     assert (caught.value.kind, caught.value.sent) == ("timeout", 2)
 
 
+async def test_a_prompt_that_is_no_valid_utf_8_fails_as_prompt_in_process_too():
+    engine = ScriptedEngine()
+    with pytest.raises(CallError, match="the prompt is no valid UTF-8") as caught:
+        await engine.call(engine.prepare(None, SamplingParams()), ask("\ud800"))
+    assert caught.value.kind == "prompt"
+
+
 async def test_calls_in_process_overlap():
     engine = ScriptedEngine(script=Script(service_mean_s=0.01))
     async with anyio.create_task_group() as group:
