@@ -170,6 +170,8 @@ def _bare(text: str) -> Any:
         return None
     if text in ("true", "false"):
         return text == "true"
+    if text == "-0":
+        return -0.0
     return int(text) if text.removeprefix("-").isdecimal() else float(text)
 
 

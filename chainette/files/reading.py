@@ -63,15 +63,18 @@ class RunReader:
         """The nodes that ran, in order, whether or not they have files."""
         return list(self._known.values())
 
-    def rows(self, node_id: str, model: Any = None) -> RowsView:
+    def rows(self, node_id: str, model: Any = None, *, bare: bool = False) -> RowsView:
         """What a node made, in input order: dicts with `_id`, or instances of `model`.
+
+        `bare` rows have no `_id`, and what was not an object is the value itself. A row that does not fit `model` (its
+        JSON is not what the model takes, or the model is another one) is given as without a model.
 
         Raises:
             RunFolderError: the run has no such node.
         """
         self._check(node_id)
         packed = _packed(model) if model is not None else []
-        return RowsView(find_parts(self.path, f"steps/{folder_name(node_id)}", packed), model)
+        return RowsView(find_parts(self.path, f"steps/{folder_name(node_id)}", packed), model, bare=bare)
 
     def _check(self, node_id: str) -> None:
         if node_id not in self._known.values():

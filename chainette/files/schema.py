@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema, from_json
 
 from chainette.files.json_text import encode
 
@@ -61,23 +62,40 @@ def layout(type_: Any, *, prefix: str = "") -> Layout:
     definitions = schema.get("$defs", {})
     top, trail = _resolved(schema, definitions, frozenset())
     stem = f"{prefix}." if prefix else ""
-    if "properties" in top and top.get("type") == "object":
+    if "properties" in top and top.get("type") == "object" and not _may_be_null(schema, definitions):
         columns = [_column(stem + name, field, definitions, trail) for name, field in top["properties"].items()]
         if top.get("additionalProperties"):
             columns.append(Column(f"{stem}_extra", "extra", stem=stem))
         return Layout(tuple(columns), fields=True, stem=stem)
     column = _column(prefix or "value", top, definitions, trail)
     may_be_object = not top or top.get("type") == "object" or "anyOf" in top or "oneOf" in top
-    if column.kind == "json" and may_be_object:
+    if column.kind in ("json", "struct") and may_be_object:
         column = Column(column.name, "object", stem=stem)
     return Layout((column,), fields=False, stem=stem)
+
+
+def _may_be_null(schema: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    """Whether a value may be null as a whole, so that its columns would not tell it from one with only nulls."""
+    while "$ref" in schema:
+        schema = definitions.get(schema["$ref"].rpartition("/")[2], {})
+    return {"type": "null"} in schema.get("anyOf", ())
+
+
+class _AsWritten(GenerateJsonSchema):
+    """Says nothing of what a serialiser without a return type makes; pydantic says what went into it."""
+
+    def ser_schema(
+        self, schema: core_schema.SerSchema | core_schema.IncExSeqSerSchema | core_schema.IncExDictSerSchema
+    ) -> JsonSchemaValue | None:
+        known = super().ser_schema(schema)
+        return {} if known is None and schema["type"] in ("function-plain", "function-wrap") else known
 
 
 def _json_schema(type_: Any) -> dict[str, Any]:
     if type_ is Any:
         return {}
     try:
-        return TypeAdapter(type_).json_schema(mode="serialization", by_alias=False)
+        return TypeAdapter(type_).json_schema(mode="serialization", by_alias=False, schema_generator=_AsWritten)
     except Exception:  # pydantic raises many kinds for what has no schema; such values are written as JSON text
         return {}
 

@@ -100,13 +100,16 @@ class _FileView(Sequence[T], Generic[T]):
 class RowsView(_FileView[Any]):
     """The rows of a step, of the input or flattened, in input order: dicts with `_id`, or instances of `model`."""
 
-    def __init__(self, parts: Sequence[Part], model: Any = None, chosen: range | None = None) -> None:
+    def __init__(
+        self, parts: Sequence[Part], model: Any = None, chosen: range | None = None, *, bare: bool = False
+    ) -> None:
         self._model = model
-        decode = _Decoder(model).row if model is not None else _as_it_is
-        super().__init__(parts, decode, chosen)
+        self._bare = bare
+        untyped = _bare if bare else _as_it_is
+        super().__init__(parts, _Decoder(model, untyped).row if model is not None else untyped, chosen)
 
     def _like(self, chosen: range) -> RowsView:
-        return RowsView(self._parts, self._model, chosen)
+        return RowsView(self._parts, self._model, chosen, bare=self._bare)
 
     @property
     def ids(self) -> list[str]:
@@ -159,6 +162,10 @@ def _as_it_is(row: dict[str, Any], part: Part) -> dict[str, Any]:
     return row
 
 
+def _bare(row: dict[str, Any], part: Part) -> Any:
+    return row["value"] if row.keys() == {"_id", "value"} else {key: row[key] for key in row if key != "_id"}
+
+
 def _arrow_array(values: list[Any]) -> Any:
     import pyarrow as pa
 
@@ -169,10 +176,12 @@ def _arrow_array(values: list[Any]) -> Any:
 
 
 class _Decoder:
-    """From a row on disk to an instance of its type."""
+    """From a row on disk to an instance of its type, or to what `untyped` makes of one that does not fit it."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, untyped: Callable[[dict[str, Any], Part], Any]) -> None:
+        self._untyped = untyped
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
+        self._from_text = base64_fields(model)
         self._layout: Layout = layout(model)
         self._computed = frozenset(getattr(model, "model_computed_fields", ()))
         self._plain_dict = model is dict or getattr(model, "__origin__", None) in (dict, Mapping)
@@ -182,16 +191,22 @@ class _Decoder:
         if not self._layout.fields and not self._plain_dict and data.keys() == {"value"}:
             data = data["value"]
         try:
+            return self._validated(data)
+        except Exception:  # the JSON of a serialiser that no validator takes, or a validator's own mistake
+            return self._untyped(row, part)
+
+    def _validated(self, data: Any) -> Any:
+        if self._from_text is not None:
+            data = self._from_text(data)
+        elif self._reads_json:
+            # Only from JSON does pydantic turn text back into the bytes that it made it of.
+            return self._adapter.validate_json(encode(data), by_alias=True, by_name=True)
+        try:
             return self._adapter.validate_python(data, by_alias=True, by_name=True)
         except ValidationError as error:
             if _restore_nan(data, error):
                 return self._adapter.validate_python(data, by_alias=True, by_name=True)
-            try:
-                return self._adapter.validate_json(encode(data), by_alias=True, by_name=True)
-            except ValidationError:
-                message = str(error).splitlines()
-                found = "; ".join(line.strip() for line in message[1:3])
-                raise RunFolderError(f'{part.path}, row "{row.get("_id")}" does not fit its type: {found}') from error
+            return self._adapter.validate_json(encode(data), by_alias=True, by_name=True)
 
 
 def _restore_nan(data: Any, error: ValidationError) -> bool:

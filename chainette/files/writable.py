@@ -87,7 +87,8 @@ def _said(reason: _Reason | None) -> str | None:
     if reason is None:
         return None
     place, why, _ = reason
-    return f"{place.removeprefix('.')}: {why}" if place else why
+    place = place.removeprefix(".")
+    return f"{place if len(place) <= 80 else place[:79] + '…'}: {why}" if place else why
 
 
 def _under(place: str, reason: _Reason | None) -> _Reason | None:

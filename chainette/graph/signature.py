@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import re
 from typing import Any
 
 import orjson
@@ -22,7 +24,7 @@ def signature_of(decl: Step | Apply | None, upstream: tuple[str, ...]) -> str:
     if isinstance(decl, Step):
         return digest("step", step_facts(decl), upstream)
     if isinstance(decl, Apply):
-        return digest("apply", source_of(decl.fn), decl.shape.words, upstream)
+        return digest("apply", source_of(decl.fn), bound_to(decl.fn), decl.shape.words, upstream)
     return digest("node", upstream)
 
 
@@ -50,9 +52,26 @@ def schema_of(type_: Any) -> dict[str, Any]:
     return {"title": type_name(type_)}
 
 
+def bound_to(fn: Any) -> list[str]:
+    """What a function carries beside its source: arguments of a partial, defaults, values it closes over."""
+    carried: list[Any] = []
+    while isinstance(fn, functools.partial):
+        carried += [fn.args, sorted(fn.keywords.items())]
+        fn = fn.func
+    carried += [getattr(fn, "__defaults__", None), getattr(fn, "__kwdefaults__", None)]
+    for cell in getattr(fn, "__closure__", None) or ():
+        try:
+            carried.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            carried.append(None)
+    return [re.sub(r" at 0x[0-9a-f]+", "", repr(value)) for value in carried]
+
+
 def source_of(fn: Any) -> str:
     """A function's source, or the best name for it where there is none."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
     try:
-        return inspect.getsource(getattr(fn, "func", fn))
+        return inspect.getsource(fn)
     except (OSError, TypeError):
         return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"

@@ -141,3 +141,26 @@ def test_the_same_chain_has_the_same_signature_and_a_changed_prompt_another():
     two = build(Chain(name="c", steps=[step("a", Question, Answer)]))[0]
     three = build(Chain(name="c", steps=[step("a", Question, Answer, "Now: {{ text }}")]))[0]
     assert one.signature == two.signature != three.signature
+
+
+def test_what_a_function_is_bound_to_is_part_of_its_signature():
+    import functools
+
+    def add(n: Number, by: int = 1) -> Number:
+        return Number(value=n.value + by)
+
+    def signature(fn):
+        return build(Chain(name="c", steps=[apply(fn)]))[0].signature
+
+    assert signature(functools.partial(add, by=1)) == signature(functools.partial(add, by=1))
+    assert signature(functools.partial(add, by=1)) != signature(functools.partial(add, by=2))
+
+
+def test_the_entries_of_branches_are_heard_of_by_nobody():
+    graph = build(Chain(name="c", steps=[[french().join("fr")], step("s", Question, Summary)]))[0]
+    assert graph.arrows() == [
+        ("chain_input", "to_fr"),
+        ("chain_input", "join_fr"),
+        ("to_fr", "join_fr"),
+        ("join_fr", "s"),
+    ]
