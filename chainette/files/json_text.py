@@ -28,6 +28,14 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _SORTED_BY_VALUE = (int, float, str)
 
 
+class CannotEncode(ValueError):
+    """JSON cannot hold the row with this id."""
+
+    def __init__(self, row_id: str, why: str) -> None:
+        super().__init__(why)
+        self.row_id = row_id
+
+
 def encode(value: Any) -> bytes:
     """One JSON text without a newline. NaN and infinities are null, a lone surrogate is U+FFFD."""
     try:
@@ -57,7 +65,7 @@ def encode_rows(rows: list[dict[str, Any]], *, exact: bool = False) -> bytes:
     """A line per row; each row's first key must be `_id`.
 
     Raises:
-        ValueError: with `exact`, JSON cannot hold a row.
+        CannotEncode: with `exact`, JSON cannot hold a row.
     """
     if not rows:
         return b""
@@ -69,8 +77,14 @@ def encode_rows(rows: list[dict[str, Any]], *, exact: bool = False) -> bytes:
         # JSON has no bare newline, so more of them than rows means that a nested object looked like a row.
         if block.count(b"\n") == len(rows):
             return block
-    one = exactly if exact else encode
-    return b"".join([one(row) + b"\n" for row in rows])
+    return b"".join([(_exact_row(row) if exact else encode(row)) + b"\n" for row in rows])
+
+
+def _exact_row(row: dict[str, Any]) -> bytes:
+    try:
+        return exactly(row)
+    except Exception as error:  # what the value's own code raises
+        raise CannotEncode(row["_id"], str(error)) from error
 
 
 def plain(value: Any) -> Any:

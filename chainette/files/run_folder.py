@@ -6,6 +6,7 @@ durable once a second (`sync`). Calls and events are only put on a list by whoev
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ import orjson
 
 from chainette.errors import RunFolderError
 from chainette.files.disk import Position, RollingFile, folder_error, replace_file
-from chainette.files.dumping import Dumped, Dumper, FlatColumn, flat_rows, id_rows
-from chainette.files.json_text import encode, encode_rows, plain
+from chainette.files.dumping import CannotHold, Dumped, Dumper, FlatColumn, flat_rows, id_rows
+from chainette.files.json_text import CannotEncode, encode, encode_rows, plain
 from chainette.files.names import INPUT_NODE, folder_name, new_run_id
 from chainette.files.run_lock import LOCK_NAMES, RunLock
 from chainette.files.schema import Layout, layout
@@ -97,14 +98,21 @@ class RunFolder:
             RunFolderError: `path` holds something already, another process writes it, or it cannot be made.
         """
         run_id = new_run_id(chain_name)
-        folder = Path(runs_dir) / run_id if path is None else Path(path).expanduser()
+        try:
+            folder = Path(runs_dir) / run_id if path is None else Path(path).expanduser()
+        except (TypeError, RuntimeError) as error:  # RuntimeError: `~nobody`
+            raise RunFolderError(f"{path!r} is no folder: {error}") from error
         try:
             folder.mkdir(parents=True, exist_ok=path is not None)
         except FileExistsError:
             if path is None:
                 return cls.create(path, chain_name, runs_dir=runs_dir)
             raise RunFolderError(f"{folder} is a file (name a new or empty folder)") from None
+        except ValueError as error:  # a NUL, or half a surrogate pair
+            raise RunFolderError(f"{str(folder)!r} is no folder: {error}") from error
         except OSError as error:
+            if error.errno == errno.ENOENT:  # /proc and the like
+                raise RunFolderError(f"{folder} cannot be created (choose another --output-dir)") from error
             raise folder_error(folder, error, "cannot make") from error
         lock = RunLock(folder)
         try:
@@ -150,7 +158,7 @@ class RunFolder:
     def _node(self, output: NodeOutput, folder: Path, max_lines: int) -> _Node:
         return _Node(
             output,
-            Dumper(output.type),
+            Dumper(output.type, exact=output.node_id != INPUT_NODE),
             layout(output.type),
             layout(output.type, prefix=output.columns_prefix or output.node_id),
             RollingFile(self.path, folder, max_lines) if output.written else None,
@@ -186,6 +194,9 @@ class RunFolder:
 
         `flat` says for each column of the flattened rows, per final row, which of that node's values it holds, -1 for
         none; `chain_input` counts in `inputs.values`.
+
+        Raises:
+            RunFolderError: the disk is full or the like, or a value that `unwritable` has a reason against.
         """
         dumped: dict[str, Dumped] = {}
         commits: list[dict[str, Any]] = []
@@ -195,10 +206,10 @@ class RunFolder:
         for chunk in nodes:
             node = self._nodes.get(chunk.node_id) or self._only_failing(chunk.node_id)
             if node.file is not None or chunk.node_id in flat:
-                dumped[chunk.node_id] = node.dumper.dump(chunk.values)
+                dumped[chunk.node_id] = _dump(node, chunk)
             if node.file is not None:
                 rows = id_rows(chunk.ids, dumped[chunk.node_id])
-                node.file.append(encode_rows(rows), len(rows))
+                node.file.append(_lines(node, rows), len(rows))
                 commits.append(self._commit(chunk.node_id, index, node.file.position))
             if chunk.failures:
                 node.failed.append(encode_rows([_failure(f) for f in chunk.failures]), len(chunk.failures))
@@ -374,6 +385,20 @@ def _document(content: Mapping[str, Any]) -> bytes:
         return orjson.dumps(content, default=plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         return encode(content) + b"\n"
+
+
+def _dump(node: _Node, chunk: NodeChunk) -> Dumped:
+    try:
+        return node.dumper.dump(chunk.values)
+    except CannotHold as error:
+        raise RunFolderError(f'{chunk.node_id}, row "{chunk.ids[error.index]}": {error}') from error
+
+
+def _lines(node: _Node, rows: list[dict[str, Any]]) -> bytes:
+    try:
+        return encode_rows(rows, exact=True)
+    except CannotEncode as error:
+        raise RunFolderError(f'{node.output.node_id}, row "{error.row_id}": {error}') from error
 
 
 def _failure(failure: Failure) -> dict[str, Any]:

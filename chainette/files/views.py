@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from chainette.errors import RunFolderError
+from chainette.files.bytes_fields import restorer
 from chainette.files.json_text import encode
 from chainette.files.parts import JsonlPart, Part
 from chainette.files.schema import Layout, layout
@@ -181,7 +181,8 @@ class _Decoder:
     def __init__(self, model: Any, untyped: Callable[[dict[str, Any], Part], Any]) -> None:
         self._untyped = untyped
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
-        self._from_text = base64_fields(model)
+        self._restore_bytes = restorer(model)
+        self._reads_json = "val_json_bytes" in getattr(model, "model_config", ())
         self._layout: Layout = layout(model)
         self._computed = frozenset(getattr(model, "model_computed_fields", ()))
         self._plain_dict = model is dict or getattr(model, "__origin__", None) in (dict, Mapping)
@@ -196,8 +197,8 @@ class _Decoder:
             return self._untyped(row, part)
 
     def _validated(self, data: Any) -> Any:
-        if self._from_text is not None:
-            data = self._from_text(data)
+        if self._restore_bytes is not None:
+            data = self._restore_bytes(data)
         elif self._reads_json:
             # Only from JSON does pydantic turn text back into the bytes that it made it of.
             return self._adapter.validate_json(encode(data), by_alias=True, by_name=True)

@@ -14,9 +14,11 @@ from chainette.events import Listener
 from chainette.files.inputs import Input, open_input
 from chainette.files.run_folder import RunFolder
 from chainette.files.validate import RowValidator, check_input
+from chainette.graph import Graph
 from chainette.graph.types import fields_of
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked, check
+from chainette.run.id_guard import IdGuard
 from chainette.run.job import Job, Results, only
 from chainette.run.loops import Stopper, calm_collector, in_new_loop, in_thread, loop_is_running
 from chainette.run.options import RunOptions
@@ -115,7 +117,22 @@ def _open(checked: Checked, inputs: Any, options: RunOptions) -> tuple[Input, It
 
     def chunks() -> Iterator[InputChunk]:
         validate = validator()
+        guard = IdGuard() if options.id_field is not None and _expands(checked.graph) else None
         for index, raw in enumerate(source.chunks(size)):
-            yield validate.chunk(raw, index)
+            chunk = validate.chunk(raw, index)
+            if guard is not None:
+                guard.check(chunk.ids)
+            yield chunk
 
     return source, chunks()
+
+
+def _expands(graph: Graph) -> bool:
+    """Whether a node may make several rows of one."""
+    return any(
+        node.step.samples > 1 if node.kind == "step" else node.kind == "apply" and node.apply.shape.makes in _SEVERAL
+        for node in graph.nodes
+    )
+
+
+_SEVERAL = ("many", "list")

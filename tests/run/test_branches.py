@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from chainette import Branch, Chain, apply
+from chainette import Branch, Chain, InputError, apply
 from tests.models import Number, Question, Summary, Translation, step
 
 
@@ -183,11 +183,12 @@ def test_a_sink_that_expands_is_not_put_beside_another_expansions_children():
     assert [row.get("side_twice.value") for row in result.flattened] == [None] * 4
 
 
-def test_sinks_are_joined_by_row_and_not_by_how_ids_are_spelt():
+def test_ids_from_the_data_cannot_be_taken_for_children():
     def twice(n: Number) -> list[Number]:
         return [Number(value=n.value * 10)]
 
-    rows = [{"key": "a", "value": 1}, {"key": "a.0", "value": 2}]
     chain = Chain(name="c", steps=[[Branch(name="side", steps=[apply(twice)])], apply(inc)], input_model=Number)
-    result = chain.run(rows, id_field="key")
-    assert [row.get("twice.value") for row in result.flattened] == [None, None]
+    for keys in (("a", "a.0"), ("a.0.1", "a")):
+        with pytest.raises(InputError, match="would have the id of the other"):
+            chain.run([{"key": key, "value": 1} for key in keys], id_field="key")
+    assert len(chain.run([{"key": "2301.00123", "value": 1}], id_field="key").outputs) == 1
