@@ -2,7 +2,7 @@
 
 python -m benchmarks.utilisation [ROWS] [ROUNDS]
 
-The ideal makespan is the service time of all answers, as the server drew them, over the slots. The share is taken over the
+The ideal makespan is the service time of all answers, as the server drew it, over the slots. The share is taken over the
 whole process, start-up and imports included, and over the run alone.
 """
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from chainette.cli.drawing import TreeLine
 from chainette.cli.progress import EngineState, Expected, RunState, handled
-from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
+from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, cut, line
 from chainette.cli.wording import ICONS, Glyphs, clock, count, counted, one_line, rate
 from chainette.events import EngineCount, NodeCount
 
@@ -49,7 +49,7 @@ def node_rows(state: RunState) -> dict[str, NodeRow]:
             continue
         node = state.nodes.get(drawn.node, NodeCount())
         passed, goal = handled(node), expected.get(drawn.node, Expected(None, False))
-        if over:
+        if done:
             goal = Expected(node.entered, True)
         share = None if goal.rows is None else (passed / goal.rows if goal.rows else float(done))
         speed = "" if over else rate(state.node_rate(drawn.node))
@@ -111,7 +111,8 @@ def node_lines(state: RunState, glyphs: Glyphs, width: int, max_branches: int | 
     lines = []
     for d in drawn:
         label = labels[id(d)]
-        label.truncate(label_width, overflow="ellipsis", pad=True)
+        cut(label, label_width, glyphs)
+        label.pad_right(max(0, label_width - label.cell_len))
         if d.node is not None and d.node in rows:
             row = rows[d.node]
             if bar_width >= MIN_BAR:
@@ -120,7 +121,7 @@ def node_lines(state: RunState, glyphs: Glyphs, width: int, max_branches: int | 
             if rate_width:
                 label.append(f"{row.rate:>{rate_width}}", style=QUIET)
             label.append("  ").append_text(notes[d.node])
-        label.truncate(width, overflow="ellipsis")
+        cut(label, width, glyphs)
         label.rstrip()
         lines.append(label)
     return lines
@@ -169,11 +170,11 @@ def engine_lines(state: RunState, glyphs: Glyphs, width: int, now_s: float) -> l
         text = line((set_cell_size(one_line(name), name_width), NAME), "  ")
         load, over = state.engines.get(name), state.finished is not None
         _engine_words(text, known, load, state.token_rate(name), f" {glyphs.dot} ", now_s, over)
-        text.truncate(width, overflow="ellipsis")
+        cut(text, width, glyphs)
         lines.append(text)
         if known.description:
             about = line(" " * (name_width + 2), (one_line(known.description), QUIET))
-            about.truncate(width, overflow="ellipsis")
+            cut(about, width, glyphs)
             lines.append(about)
     return lines
 
@@ -209,7 +210,7 @@ def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     if state.interrupted and state.finished is None:
         text = line(("finishing what is in flight (Ctrl-C again: at once)", WARN))
         text.append(f"{dot}{count(state.rows_done)} of {count(state.rows_read)} rows committed")
-        text.truncate(width, overflow="ellipsis")
+        cut(text, width, glyphs)
         return text
     share = state.share_done()
     text = line((f"{int(share * 100)}%{dot}" if share is not None else "", NAME))
@@ -222,20 +223,20 @@ def foot(state: RunState, glyphs: Glyphs, width: int, elapsed_s: float) -> Text:
     left = state.left_s()
     if left is not None and state.finished is None:
         text.append(f"{dot}about {clock(left + 1)} left")
-    text.truncate(width, overflow="ellipsis")
+    cut(text, width, glyphs)
     return text
 
 
 def head(state: RunState, glyphs: Glyphs, width: int) -> list[Text]:
     """The chain's name, how many rows, and where they land."""
     if state.started is None:
-        return [line(("checking …", QUIET))]
+        return [line((f"checking {glyphs.more}", QUIET))]
     total = state.started.rows_total
     rows = counted(total, "row") if total is not None else "rows as they come"
     top = line((one_line(state.started.chain), NAME), f" {glyphs.dot} {rows}")
     folder = line((one_line(state.started.folder), QUIET))
     for text in (top, folder):
-        text.truncate(width, overflow="ellipsis")
+        cut(text, width, glyphs)
     return [top, folder]
 
 
@@ -270,7 +271,7 @@ def _below(state: RunState, glyphs: Glyphs, width: int, now_s: float, elapsed_s:
         lines += [*engines, Text()]
     for said in state.warnings if over else state.warnings[-1:]:
         warning = line((f"warning: {one_line(said)}", WARN))
-        warning.truncate(width * 4 if over else width, overflow="ellipsis")
+        cut(warning, width * 4 if over else width, glyphs)
         warning.no_wrap = not over
         lines.append(warning)
     if not over:

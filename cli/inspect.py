@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainette.cli.target import chain_target, load, pairs
+from chainette.cli.target import Call, chain_target, load, pairs, refuse_empty
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -54,6 +55,7 @@ def inspect(
 ) -> None:
     """Say everything that a run would refuse, node by node, without engines."""
     target = chain_target(words)
+    refuse_empty(engines=engines)
     from chainette.run import RunOptions
 
     options = RunOptions(engines_file=engines, engines=pairs(engine, "--engine"))
@@ -86,7 +88,7 @@ def inspect_dag(
     else:
         _print_tree(report, outline, icons, max_branches)
     if not checked.ok:
-        sys.stderr.write(f"the chain has problems: chainette inspect {' '.join(words)}\n")
+        sys.stderr.write(f"the chain has problems: chainette inspect {shlex.join(words)}\n")
         raise typer.Exit(2)
 
 
@@ -118,8 +120,8 @@ def _print_tree(report: dict[str, Any], outline: object, icons: bool, max_branch
         shown.print(text, soft_wrap=True)
 
 
-def say_report(target: str, options: RunOptions, as_json: bool, icons: bool) -> int:
-    """Checks a chain and says all that was found; returns the exit code."""
+def say_report(target: str, options: RunOptions, as_json: bool, icons: bool, call: Call | None = None) -> int:
+    """Checks a chain, and with `call` the input and folder of a run; says all that was found, returns the exit code."""
     from chainette.cli.output import write_json
     from chainette.errors import ChainError
     from chainette.run import check
@@ -134,18 +136,25 @@ def say_report(target: str, options: RunOptions, as_json: bool, icons: bool) -> 
     from chainette.cli.devices import what_is_here
 
     report = {**checked.report(), "devices": what_is_here()}
+    if call is not None:
+        from chainette.cli.dry import call_problems
+
+        report["problems"] = [*(found := call_problems(checked, call, options)), *report["problems"]]
+        report["ok"] = report["ok"] and not found
     if as_json:
         write_json(report)
-        return 0 if checked.ok else 2
+        return 0 if report["ok"] else 2
     from chainette.cli.screen import console, glyphs
 
     signs = glyphs(sys.stdout, icons)
     shown = console(sys.stdout)
     for text in report_lines(report, signs):
         shown.print(text, soft_wrap=True)
-    if checked.ok:
-        shown.print(f"next: chainette run {target} -i INPUT", soft_wrap=True)
-    return 0 if checked.ok else 2
+    if report["ok"]:
+        from chainette.cli.dry import run_command
+
+        shown.print(f"next: {run_command(target, call, options)}", soft_wrap=True)
+    return 0 if report["ok"] else 2
 
 
 def _problems(error: Any) -> list[dict[str, str]]:

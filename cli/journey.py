@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,9 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
             stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], id_, source or {}, stops)
     refused = _failures(reader, INPUT, row_id)
     if source is None and not refused and not any(s["rows"] or s["failures"] or s["calls"] for s in stops):
-        raise RunFolderError(f'no row "{row_id}" in {reader.path.name} (chainette show {reader.path.name} {step})')
+        raise RunFolderError(
+            f'no row "{row_id}" in {reader.path.name} (chainette show {shlex.quote(reader.path.name)} {shlex.quote(step)})'
+        )
     return {"run": reader.path.name, "step": step, "row": row_id, "input": source, "failures": refused, "nodes": stops}
 
 
@@ -108,7 +111,7 @@ def journey_lines(way: dict[str, Any]) -> list[Text]:
         if "prompt" in stop:
             lines += _prompt_lines(stop["prompt"])
         elif asked and stop["calls"]:
-            one = f"chainette show {way['run']} {stop['id']} {stop['calls'][0].get('_id')}"
+            one = shlex.join(["chainette", "show", way["run"], stop["id"], str(stop["calls"][0].get("_id"))])
             lines.append(line((f"  several calls; one with its prompt: {one_line(one)}", QUIET)))
         for call in stop["calls"]:
             lines += _call(call, asked, way["row"])

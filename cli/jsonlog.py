@@ -7,16 +7,21 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from chainette.cli.progress import RunState
+from chainette.cli.streams import Unwritable
 from chainette.events import Event
 from chainette.observe import event_fields, record_line, utc_now
 
 
 class JsonLines:
-    """Listens to a run and writes every event as one line of JSON."""
+    """Listens to a run and writes every event as one line of JSON.
+
+    When they can no longer be written the run goes on, and the error is raised at its end.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.state = RunState()
         self._stream = stream or sys.stdout
+        self._failed: Exception | None = None
 
     def __enter__(self) -> JsonLines:
         return self
@@ -24,7 +29,8 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return
+        if self._failed is not None and error is None:
+            raise self._failed
 
     def __call__(self, event: Event) -> None:
         self.state.take(event)
@@ -36,5 +42,10 @@ class JsonLines:
 
     def _write(self, fields: dict[str, Any]) -> None:
         """Flushed, so that a reader at the other end of a pipe is never behind."""
-        self._stream.write(record_line(fields).decode() + "\n")
-        self._stream.flush()
+        if self._failed is not None:
+            return
+        try:
+            self._stream.write(record_line(fields).decode() + "\n")
+            self._stream.flush()
+        except (OSError, Unwritable) as error:
+            self._failed = error

@@ -24,22 +24,50 @@ def dashed(args: list[str]) -> list[str]:
     return result
 
 
+LATER = ("cancel", "diff", "engines", "export", "kill", "push", "resume", "retry", "stats", "view", "warmup", "why")
+"""Commands that are designed and not here yet."""
+
+# Typer brings its own copy of click or uses the one that is installed, by its version.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
 class Commands(TyperGroup):
     """The group of all commands: takes underscore spellings and turns errors into a block and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        parsed: list[str] = super().parse_args(ctx, dashed(list(args)))
+        try:
+            parsed: list[str] = super().parse_args(ctx, dashed(list(args)))
+        except _UsageError as error:
+            if not args:  # no arguments are answered with the help
+                raise
+            raise typer.Exit(_misunderstood(error)) from None
         return parsed
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in LATER and args[0] not in self.commands:
+            from chainette.cli.target import wrong_call
+
+            raise wrong_call(args[0], "comes with a later version", command="")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         from chainette.errors import ChainetteError
 
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            raise typer.Exit(_misunderstood(error)) from None
         except (ChainetteError, KeyboardInterrupt) as error:
             from chainette.cli.trouble import report
 
             raise typer.Exit(report(error)) from None
+
+
+def _misunderstood(error: Any) -> int:
+    from chainette.cli.trouble import report
+    from chainette.cli.usage import as_problem
+
+    return report(as_problem(error))
 
 
 app = typer.Typer(
@@ -78,19 +106,36 @@ app.command("devices")(devices.devices)
 
 def main() -> None:
     """The `chainette` program."""
-    try:
-        app()
-    except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); Python would complain once more at exit.
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        import os
+    from chainette.cli.streams import Unwritable, mend_streams, silence_stdout
 
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    mend_streams()
+    try:
+        try:
+            app()
+        finally:
+            _end_quietly()
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`).
+        silence_stdout()
         sys.exit(1)
+    except Unwritable as error:
+        silence_stdout()
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         from chainette.cli.trouble import report
 
         sys.exit(report(error))
+
+
+def _end_quietly() -> None:
+    """A Ctrl-C from here on would only turn the exit code into a death by signal."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -99,17 +99,20 @@ class PlainLines:
         self._say(progress_words(self.state))
 
     def _say(self, words: str) -> None:
-        self._stream.write(f"{self._stamp()}  {one_line(words)}\n")
+        # The user's own code may have printed without a line break.
+        glued = "\n" if getattr(self._stream, "mid_line", False) else ""
+        self._stream.write(f"{glued}{self._stamp()}  {one_line(words)}\n")
         self._stream.flush()
 
 
 def progress_words(state: RunState) -> str:
     """Everything the live view shows, on one line."""
     total, over = state.rows_total(), state.finished is not None
+    done = state.finished is not None and state.finished.state == "done"
     parts = [f"{count(state.rows_done)} of {counted(total if total is not None else state.rows_read, 'row')}"]
     parts[0] += " committed" if total is not None else " read"
-    share = 1.0 if over else state.share_done()
-    if share is not None and not (over and state.rows_done < state.rows_read):
+    share = 1.0 if done else state.share_done()
+    if share is not None and (done or not over):
         parts.insert(0, f"{int(share * 100)}%")
     if not over:
         parts.append(rate(state.row_rate()))

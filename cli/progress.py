@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from chainette.cli.drawing import TreeLine, tree_lines
 from chainette.cli.wording import ICONS, Glyphs, one_line
 from chainette.events import (
+    ChunkCommitted,
     EngineCount,
     EngineStarted,
     EngineStarting,
@@ -101,6 +102,8 @@ class RunState:
                 self._engine(engine, "", "stopped", now_s).reason = reason
             case Warned(message):
                 self.warnings.append(message)
+            case ChunkCommitted(_, rows):
+                self.rows_done = max(self.rows_done, rows)
             case Interrupted():
                 self.interrupted = True
             case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from chainette.cli.drawing import flat, last_node, tree_lines
@@ -21,10 +20,15 @@ def rendered(
     """
     from jinja2 import TemplateError
 
-    from chainette.prompts.environment import make_environment, to_json
+    from chainette.prompts.environment import as_text, make_environment, to_json
+
+    def text_of(value: Any) -> Any:
+        # What was a model when it was sent is an object on disk.
+        objects = value if isinstance(value, list) else [value]
+        return to_json(value) if objects and all(isinstance(o, dict) for o in objects) else as_text(value)
 
     environment = make_environment()
-    environment.finalize = lambda value: to_json(value) if isinstance(value, dict) else value
+    environment.finalize = text_of
     scope = _scope(graph, node, row_id, source, rows)
     try:
         messages = [(role, environment.from_string(text).render(scope)) for role, text in _templates(node)]
@@ -43,9 +47,10 @@ def _templates(node: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _instructed(messages: list[tuple[str, str]], node: dict[str, Any]) -> list[tuple[str, str]]:
     from chainette.prompts import FORMAT_INSTRUCTION
+    from chainette.prompts.environment import to_json
 
     said = node.get("output_format_instruction")
-    instruction = FORMAT_INSTRUCTION + json.dumps(node.get("schema"), ensure_ascii=False) if said is None else said
+    instruction = FORMAT_INSTRUCTION + to_json(node.get("schema")) if said is None else said
     if not instruction:
         return messages
     if messages[0][0] != "system":
@@ -93,5 +98,18 @@ def _values(rows: Rows) -> Any:
 
 
 def _value(row: dict[str, Any]) -> Any:
-    fields = {key: value for key, value in row.items() if key != "_id"}
-    return fields["value"] if fields.keys() == {"value"} else fields
+    fields = {key: _recorded(value) for key, value in row.items() if key != "_id"}
+    return fields["value"] if fields.keys() == {"value"} else _Record(fields)
+
+
+def _recorded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_recorded(item) for item in value]
+    return _Record({key: _recorded(item) for key, item in value.items()}) if isinstance(value, dict) else value
+
+
+class _Record(dict[str, Any]):
+    """A row's object, read as the model was that made it: a field called `items` is the field, no method."""
+
+    def __getattribute__(self, name: str) -> Any:
+        return self[name] if not name.startswith("_") and name in self else super().__getattribute__(name)

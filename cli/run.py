@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainette.cli.target import Call, load, pairs, parse_call, wrong_call
+from chainette.cli.target import Call, load, pairs, parse_call, refuse_empty, wrong_call
 
 if TYPE_CHECKING:
     from chainette.chain import Chain
@@ -107,6 +107,11 @@ def run(
     chainette run examples.reviews:chain -i examples/reviews.jsonl
     """
     call = _understood(parse_call(words, input, output_dir), reuse, dry_run)
+    refuse_empty(
+        input=call.input, output_dir=call.output_dir, id_field=id_field, max_failed=max_failed, engines=engines
+    )
+    if quiet and json_logs:
+        raise wrong_call("--quiet", "says nothing, and --json-logs says everything", "one of them")
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
@@ -114,7 +119,7 @@ def run(
         output_dir=call.output_dir,
         engines_file=engines,
         limit=limit,
-        columns=[c.strip() for c in columns.split(",") if c.strip()] if columns else None,
+        columns=_columns(columns),
         id_field=id_field,
         chunk_size=chunk_size,
         max_lines_per_file=max_lines_per_file,
@@ -123,11 +128,20 @@ def run(
         params=dict(pairs(param, "--param")),
         max_failed=max_failed,
         engines=pairs(engine, "--engine"),
-        max_branches=max_branches,
         command=sys.argv,
     )
     screen = Screen(quiet, json_logs, icons, max_branches)
     raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen))
+
+
+def _columns(said: str | None) -> list[str] | None:
+    if said is None:
+        return None
+    columns = [column.strip() for column in said.split(",")]
+    if not all(columns):
+        which = "" if len(columns) == 1 else f"column {columns.index('') + 1} "
+        raise wrong_call("--columns", f"{which}is empty", "--columns text,title")
+    return columns
 
 
 def _understood(call: Call, reuse: str | None, dry_run: bool) -> Call:
@@ -143,6 +157,8 @@ def _understood(call: Call, reuse: str | None, dry_run: bool) -> Call:
 def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     """The run itself; returns the exit code."""
     import contextlib
+    import os
+    import shlex
 
     from chainette.cli.summary import run_word
     from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
@@ -161,15 +177,18 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
         if screen.json_logs:
             _say_error(watcher, error, exit_code(error, began))
         if isinstance(error, ChainError) and loaded and not began:
-            error.add_note(f"next: chainette inspect {call.target}")
+            error.add_note(f"next: chainette inspect {shlex.quote(call.target)}")
         if watcher.state.started is not None and isinstance(error, ChainetteError):
-            error.add_note(f"folder: {watcher.state.started.folder}")
-            error.add_note(f"next: chainette show {run_word(watcher.state.started.folder)}")
+            folder = watcher.state.started.folder
+            kept = os.path.isdir(folder)
+            error.add_note(f"folder: {folder}{'' if kept else ' (gone)'}")
+            if kept:
+                error.add_note(f"next: chainette show {run_word(folder)}")
         code = report(error, began)
         screen.say_folder(watcher.state, out)
         return code
     allowed = result.allowed_failed
-    screen.say_end(watcher.state, out, err, allowed)
+    screen.say_end(watcher.state, out, err, allowed, kept=result.folder.is_dir())
     if result.state == "interrupted":
         return INTERRUPTED
     # A run stops as soon as it is sure that more rows failed than `--max-failed` allows.
@@ -200,4 +219,4 @@ def dry(call: Call, options: RunOptions, screen: Screen) -> int:
     """Everything that is checked before a run; returns the exit code."""
     from chainette.cli.inspect import say_report
 
-    return say_report(call.target, options, as_json=screen.json_logs, icons=screen.icons)
+    return say_report(call.target, options, screen.json_logs, screen.icons, call)

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -40,6 +41,13 @@ def glyphs(stream: TextIO, icons: bool) -> Glyphs:
     """ASCII when icons are not wanted or the stream cannot carry them."""
     encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
     return ICONS if icons and encoding.startswith(("utf", "cp65001")) else PLAIN
+
+
+def cut(text: Text, width: int, glyphs: Glyphs) -> None:
+    """At most `width` cells, with the sign for more at the end of what was longer; in place."""
+    if text.cell_len > width:
+        text.truncate(max(0, width - cell_len(glyphs.more)))
+        text.append(glyphs.more)
 
 
 def line(*parts: str | tuple[str, str]) -> Text:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from chainette.files.reading import RunReader
 
 INPUT, FLATTENED = "chain_input", "flattened"
+NEWEST = 5
+"""Runs that are named when another was meant."""
 
 
 def show(
@@ -34,9 +39,9 @@ def show(
 ) -> None:
     """Show a run; the rows of a step; one row on its way through all steps."""
     from chainette.cli.output import write_json
-    from chainette.files.reading import RunReader, find_run
+    from chainette.files.reading import RunReader
 
-    reader = RunReader(find_run(run, runs_dir))
+    reader = RunReader(_found(run, runs_dir))
     if step is not None and row is not None:
         from chainette.cli.journey import journey, journey_lines
 
@@ -56,12 +61,31 @@ def show(
     _show_rows(reader, step, failed, limit, as_json)
 
 
-def _print(lines: list[Text], cut: bool = False) -> None:
+def _found(run: str, runs_dir: str) -> Path:
+    """The run's folder; when there is none, the error names the newest runs."""
+    from chainette.errors import RunFolderError
+    from chainette.files.reading import find_run, list_runs
+
+    try:
+        return find_run(run, runs_dir)
+    except RunFolderError as error:
+        newest = [summary.name for summary in list_runs(runs_dir)[:NEWEST]]
+        if newest:
+            error.add_note(f"the newest: {', '.join(newest)}")
+        error.add_note("next: chainette runs" + (f" --runs-dir {shlex.quote(runs_dir)}" if runs_dir != "runs" else ""))
+        raise
+
+
+def _print(lines: Iterable[Text], cut: bool = False) -> None:
     from chainette.cli.screen import console
 
     terminal = console(sys.stdout)
     for text in lines:
-        if cut and sys.stdout.isatty():
+        if not sys.stdout.isatty() and terminal.color_system is None:
+            # Ten times as quick as the console, which counts with a million rows.
+            sys.stdout.write(text.plain + "\n")
+            continue
+        if cut:
             text.truncate(terminal.width, overflow="ellipsis")
         terminal.print(text, soft_wrap=True)
 
@@ -69,25 +93,23 @@ def _print(lines: list[Text], cut: bool = False) -> None:
 def _show_rows(reader: RunReader, step: str | None, failed: bool, limit: int, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from chainette.cli.output import write_json
+    from chainette.cli.output import write_json_rows
     from chainette.cli.screen import QUIET, line
 
-    if failed:
-        view: Any = reader.failures(step)
-        found = [{**asdict(f), "cause": list(f.cause)} for f in (view[:limit] if limit else view)]
-    else:
-        view = rows_of(reader, step or INPUT)
-        found = list(view[:limit] if limit else view)
+    view: Any = reader.failures(step) if failed else rows_of(reader, step or INPUT)
+    chosen = view[:limit] if limit else view
+    found: Iterator[Any] = ({**asdict(f), "cause": list(f.cause)} for f in chosen) if failed else iter(chosen)
     if as_json:
-        write_json({"run": reader.path.name, "step": step, "failed": failed, "total": len(view), "rows": found})
+        about = {"run": reader.path.name, "step": step, "failed": failed, "total": len(view)}
+        write_json_rows(about, found)
         return
     if failed:
-        _print([text for f in found for text in failure_lines(f, show_node=step is None)], cut=True)
+        _print((text for f in found for text in failure_lines(f, show_node=step is None)), cut=True)
     else:
-        _print([row_line(r) for r in found], cut=True)
-    if len(found) < len(view):
-        _print([line((f"{len(found)} of {len(view):,} rows; --limit 0 shows all", QUIET))])
-    elif not found:
+        _print((row_line(r) for r in found), cut=True)
+    if len(chosen) < len(view):
+        _print([line((f"{len(chosen):,} of {len(view):,} rows; --limit 0 shows all", QUIET))])
+    elif not view:
         what = "failed rows" if failed else "rows"
         _print([line((f"no {what}" + (f" at {step}" if step else ""), QUIET))])
 
@@ -172,8 +194,6 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
 
 def summary_lines(about: dict[str, Any]) -> list[Text]:
     """The same for a person."""
-    import shlex
-
     from chainette.cli.screen import BAD, GOOD, NAME, QUIET, line
     from chainette.cli.summary import run_word
     from chainette.cli.wording import count, counted, one_line, seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from chainette.cli.failures import alike
-from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
+from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, cut, line
 from chainette.cli.wording import Glyphs, count, counted, one_line, rate, seconds
 from chainette.events import RunFinished
 
@@ -16,8 +16,11 @@ COMMONEST = 3
 _STYLES = {"done": GOOD, "interrupted": WARN, "stopped": BAD}
 
 
-def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False) -> list[Text]:
-    """The end of a run in a few lines; `allowed` when its failures are within `--max-failed`."""
+def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False, kept: bool = True) -> list[Text]:
+    """The end of a run in a few lines; `allowed` when its failures are within `--max-failed`.
+
+    Without `kept` the run's folder is gone, and nothing can be shown of it.
+    """
     dot = f" {glyphs.dot} "
     good = finished.state == "done" and not finished.rows_failed
     sign = glyphs.done if good else glyphs.failed if finished.state == "stopped" else glyphs.dash
@@ -30,14 +33,14 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     if finished.rows_dropped:
         text.append(f"{dot}{count(finished.rows_dropped)} dropped")
     text.append(f"{dot}{seconds(finished.elapsed_s)}")
-    if finished.elapsed_s > 0 and finished.state == "done":
+    if finished.elapsed_s > 0 and finished.rows_in and finished.state == "done":
         text.append(f"{dot}{rate(finished.rows_in / finished.elapsed_s)}", style=QUIET)
     lines = [text]
     if finished.message and finished.message != finished.state:
         lines.append(Text(f"  {one_line(finished.message)}", style=style))
     lines += _failures(finished, width, glyphs)
-    lines.append(line("  folder  ", one_line(finished.folder)))
-    command = next_command(finished)
+    lines.append(line("  folder  ", one_line(finished.folder), "" if kept else " (gone)"))
+    command = next_command(finished) if kept else ""
     if command:
         lines.append(line("  next    ", (command, NAME)))
     return lines
@@ -70,7 +73,7 @@ def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
     for failure, place in zip(shown, where, strict=True):
         text = line("  ", (f"{count(failure.times):>{digits}} {glyphs.times}", BAD))
         text.append(f" {place:<{where_width}}  {one_line(failure.message)}")
-        text.truncate(width, overflow="ellipsis")
+        cut(text, width, glyphs)
         lines.append(text)
     whole = max(sum(n.failed for n in finished.nodes.values()), sum(f[3] for f in finished.failures))
     rest = whole - sum(f.times for f in shown)
@@ -79,6 +82,6 @@ def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
     return lines
 
 
-def plain_summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False) -> str:
+def plain_summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = False, kept: bool = True) -> str:
     """The same without colour, one string with line breaks."""
-    return "\n".join(text.plain.rstrip() for text in summary(finished, glyphs, width, allowed)) + "\n"
+    return "\n".join(text.plain.rstrip() for text in summary(finished, glyphs, width, allowed, kept)) + "\n"

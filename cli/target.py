@@ -26,7 +26,7 @@ def wrong_call(where: str, message: str, hint: str = "", command: str = "run") -
     from chainette.errors import ChainError, Problem
 
     error = ChainError(Problem(where, message, hint))
-    error.add_note(f"next: chainette {command} -h")
+    error.add_note(f"next: {f'chainette {command}'.rstrip()} -h")
     return error
 
 
@@ -70,6 +70,13 @@ def load(target: str) -> Chain:
 
     with contextlib.redirect_stdout(sys.stderr):
         return load_chain(target)
+
+
+def refuse_empty(**values: str | None) -> None:
+    """An option that is given and says nothing was meant to say something: a variable of the shell's was empty."""
+    for name, value in values.items():
+        if value is not None and not value.strip():
+            raise wrong_call(f"--{name.replace('_', '-')}", "is empty")
 
 
 def pairs(values: list[str] | None, option: str) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Screen:
 
         return PlainLines(err)
 
-    def say_end(self, state: RunState, out: TextIO, err: TextIO, allowed: bool) -> None:
+    def say_end(self, state: RunState, out: TextIO, err: TextIO, allowed: bool, kept: bool = True) -> None:
         """The summary for people; the folder's path for programs, where stdout is theirs."""
         if self.json_logs:
             return
@@ -76,10 +76,10 @@ class Screen:
             signs = glyphs(err, self.icons)
             if is_live(err):
                 shown = console(err)
-                for text in summary(state.finished, signs, shown.width, allowed):
+                for text in summary(state.finished, signs, shown.width, allowed, kept):
                     shown.print(text, overflow="fold", no_wrap=False)
             else:
-                err.write(plain_summary(state.finished, signs, 400, allowed))
+                err.write(plain_summary(state.finished, signs, 400, allowed, kept))
                 err.flush()
         self.say_folder(state, out)
 

@@ -151,8 +151,6 @@ async def serve(script: Script, port: int = 0, ready: Callable[[str, Performance
         await loop.create_future()
     finally:
         server.close()
-        for _ in range(3):
-            await asyncio.sleep(0)  # what was accepted in the last round becomes a connection, to be closed as well
         for connection in list(connections):
             connection.abort()
         await server.wait_closed()

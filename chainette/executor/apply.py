@@ -15,10 +15,11 @@ import anyio
 from pydantic import ValidationError
 
 from chainette.chain.context import Here, current
+from chainette.chain.shape import Shape
 from chainette.executor.attribution import ListFunction, UnattributableError
 from chainette.executor.flow import Flow
 from chainette.executor.own_copy import OwnCopy
-from chainette.executor.writable import Writable
+from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.reach import taker
 from chainette.graph.types import cast_to
@@ -52,9 +53,7 @@ class ApplyOperator:
         self._take = taker(node)
         self._plain_take = node.intake.how == "value" and not node.intake.cast
         self._own = OwnCopy(reads_only=shape.reads_only)
-        self._cast: Callable[[Any], Any] = (
-            cast_to(shape.output_type) if shape.declared and shape.output_type is not Any else Writable()
-        )
+        self._cast = _caster(shape)
         self._queue: deque[tuple[Flow, Sequence[Row]]] = deque()
         self._busy = 0
         self._row_s = 0.0
@@ -272,6 +271,26 @@ class ApplyOperator:
             causes.append(f"{type(cause).__name__}: {cause}")
             cause = cause.__cause__ or cause.__context__
         return Failure(row.id, self.node.id, "apply", message, cause=tuple(causes))
+
+
+def _caster(shape: Shape) -> Callable[[Any], Any]:
+    """From what the function returned to what the next node and the file get."""
+    cast = cast_to(shape.output_type if shape.declared else Any)
+    if shape.declared and plain_type(shape.output_type):
+        return cast
+
+    def cast_and_look(value: Any) -> Any:
+        """
+        Raises:
+            TypeError: no file could hold it.
+        """
+        value = cast(value)
+        reason = unwritable(value)
+        if reason is not None:
+            raise TypeError(f"returned {type(value).__name__}, which cannot be written as JSON: {reason}")
+        return value
+
+    return cast_and_look
 
 
 _ANYTHING = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit, KeyboardInterrupt)

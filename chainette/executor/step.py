@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from chainette.engine.protocol import Answer, CallError, Choice, Engine, Prepared
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
+from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.reach import taker
 from chainette.graph.signature import digest, schema_of
@@ -47,6 +48,7 @@ class StepOperator:
         step = node.step
         self._take = taker(node)
         self._validate = step.output_model.__pydantic_validator__.validate_json
+        self._plain = plain_type(step.output_model)
         self._attempts = step.retries + 1
         self._samples = step.samples
         self._key_head = ""
@@ -162,6 +164,9 @@ class StepOperator:
             raise Refusal("schema", _validation_words(error), choice.text) from None
         except Exception as error:  # a validator of the user's that raises something else
             raise Refusal("schema", f"{type(error).__name__}: {error}", choice.text) from None
+        reason = None if self._plain else unwritable(value)
+        if reason is not None:
+            raise Refusal("schema", reason, choice.text)
         many = self._samples > 1
         made = StepRow(
             f"{row.id}.{position}" if many else row.id,

@@ -72,7 +72,8 @@ class Dumper:
             dumped: list[Any] = self._many.dump_python(values, mode="json", by_alias=False, warnings=False)
             if not self._says_it_all and not _is_json(values):
                 as_python = self._many.dump_python(values, by_alias=False, warnings=False)
-                dumped = [_settled(*pair) for pair in zip(dumped, as_python, strict=True)]
+                if not _is_json(as_python):
+                    dumped = [_settled(*pair) for pair in zip(dumped, as_python, strict=True)]
         except Exception:  # a serialiser of the user's own, or a value that is not of the declared type
             dumped = [self._dump_one(index, value) for index, value in enumerate(values)]
         return Dumped(dumped, self._names)
@@ -97,10 +98,9 @@ class Dumper:
 
 
 def _is_json(values: list[Any]) -> bool:
-    """Whether these are nothing but texts, numbers, lists and objects."""
-    options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
+    """Whether there are neither sets nor bytes in these, nor anything else that is not soon JSON."""
     try:
-        orjson.dumps(values, option=options)
+        orjson.dumps(values, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:
         return False
     return True

@@ -220,7 +220,10 @@ class StdinSource:
         if sys.stdin is None or sys.stdin.isatty():
             raise InputError("nothing is piped into standard input (`cat rows.jsonl | chainette run ... -i -`)")
         # Not sys.stdin: its lock, held by a read that never returns, aborts the interpreter's shutdown.
-        stream = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 (lives as long as the run)
+        try:
+            stream: BinaryIO = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 (lives as long as the run)
+        except OSError:  # not a file, as in a notebook or a test
+            stream = sys.stdin.buffer
         return _text_pieces(stream, "jsonl", "stdin", size)
 
 

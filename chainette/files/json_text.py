@@ -116,7 +116,7 @@ def _faithful(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (set, frozenset)):
         return in_order([from_json(exactly(item)) for item in value])
-    if isinstance(value, type) or isinstance(value, Iterator):
+    if isinstance(value, (type, Iterator)):
         raise ValueError(_no_json(value))
     if hasattr(value, "tolist"):  # numpy arrays and scalars
         return value.tolist()

@@ -6,7 +6,6 @@ durable once a second (`sync`). Calls and events are only put on a list by whoev
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,12 @@ from typing import Any, Literal
 import orjson
 
 from chainette.errors import RunFolderError
-from chainette.files.disk import Position, RollingFile, folder_error, replace_file
+from chainette.files.disk import Position, RollingFile, replace_file
 from chainette.files.dumping import CannotHold, Dumped, Dumper, FlatColumn, flat_rows, id_rows
 from chainette.files.json_text import CannotEncode, encode, encode_rows, plain
 from chainette.files.names import INPUT_NODE, folder_name, new_run_id
-from chainette.files.run_lock import LOCK_NAMES, RunLock
+from chainette.files.new_folder import check_empty, make_folder, new_folder, remove_empty
+from chainette.files.run_lock import RunLock
 from chainette.files.schema import Layout, layout
 from chainette.files.sealing import seal
 from chainette.rows import Failure, InputChunk, NodeChunk
@@ -97,26 +97,11 @@ class RunFolder:
         Raises:
             RunFolderError: `path` holds something already, another process writes it, or it cannot be made.
         """
-        run_id = new_run_id(chain_name)
-        try:
-            folder = Path(runs_dir) / run_id if path is None else Path(path).expanduser()
-        except (TypeError, RuntimeError) as error:  # RuntimeError: `~nobody`
-            raise RunFolderError(f"{path!r} is no folder: {error}") from error
-        try:
-            folder.mkdir(parents=True, exist_ok=path is not None)
-        except FileExistsError:
-            if path is None:
-                return cls.create(path, chain_name, runs_dir=runs_dir)
-            raise RunFolderError(f"{folder} is a file (name a new or empty folder)") from None
-        except ValueError as error:  # a NUL, or half a surrogate pair
-            raise RunFolderError(f"{str(folder)!r} is no folder: {error}") from error
-        except OSError as error:
-            if error.errno == errno.ENOENT:  # /proc and the like
-                raise RunFolderError(f"{folder} cannot be created (choose another --output-dir)") from error
-            raise folder_error(folder, error, "cannot make") from error
+        folder = new_folder(chain_name, runs_dir) if path is None else make_folder(path)
+        run_id = folder.name if path is None else new_run_id(chain_name)
         lock = RunLock(folder)
         try:
-            _check_empty(folder)
+            check_empty(folder)
         except BaseException:
             lock.release()
             raise
@@ -356,7 +341,7 @@ class RunFolder:
         for part, layouts in open_parts:
             if part is not None:
                 self._seal(part, layouts)
-        _remove_empty(self.path / OPEN)
+        remove_empty(self.path / OPEN)
 
     def close(self, *, seal: bool) -> None:
         """Make everything durable and give the folder back. With `seal`, open Parquet and CSV parts become files.
@@ -410,24 +395,3 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "raw": failure.raw,
         "cause": list(failure.cause),
     }
-
-
-def _check_empty(folder: Path) -> None:
-    try:
-        names = sorted(path.name for path in folder.iterdir() if path.name not in LOCK_NAMES)
-    except OSError as error:
-        raise folder_error(folder, error, "cannot read") from error
-    if "status.json" in names or "graph.json" in names:
-        raise RunFolderError(f"{folder} holds a run already (name another --output-dir, or delete it)")
-    if names:
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        raise RunFolderError(f"{folder} is not empty: {shown} (name a new or empty folder)")
-
-
-def _remove_empty(folder: Path) -> None:
-    """Takes away the folders of parts that were all sealed."""
-    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

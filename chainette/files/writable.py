@@ -32,7 +32,8 @@ def unwritable(value: Any) -> str | None:
     Reads values without changing them. A model whose fields are all text, integers, dates and the like
     costs one look-up.
     """
-    look = _look(type(value))
+    kind: Any = type(value)
+    look = _look(kind)
     if not look.dumps:
         if not look.names:
             return None
@@ -186,7 +187,7 @@ def _class_grade(type_: Any, trail: tuple[Any, ...]) -> int:
 
 
 def _reason(value: Any, depth: int) -> _Reason | None:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _LEAVES:
         return None
     if kind is float:
@@ -258,7 +259,7 @@ def _other(value: Any, depth: int) -> _Reason | None:
         return _reason(float(value), depth)
     if isinstance(value, (str, int, memoryview)):
         return None
-    if isinstance(value, type) or isinstance(value, Iterator):
+    if isinstance(value, (type, Iterator)):
         return _no_json(value)
     if isinstance(value, Mapping):
         return _mapping(value, depth)

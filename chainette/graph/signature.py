@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import re
 from typing import Any
 
@@ -16,7 +17,10 @@ from chainette.graph.types import is_model, type_name
 
 def digest(*parts: Any) -> str:
     """32 hex digits of JSON-able parts."""
-    text = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    try:
+        text = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    except TypeError:  # a lone surrogate, or an integer beyond 64 bits
+        text = json.dumps(parts, sort_keys=True, default=str).encode()
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

@@ -51,6 +51,7 @@ def calm_collector() -> Iterator[None]:
         yield
         return
     before = gc.get_threshold()
+    gc.enable()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
     try:

@@ -88,7 +88,8 @@ class _Steps(Mapping[str, Sequence[Any]]):
     def __getitem__(self, id: str) -> Sequence[Any]:
         if id not in self._ids:
             raise KeyError(f'no step "{id}" with output; {nearest(id, self._ids)}')
-        return self._result._reader().rows(id, self._result._model(id))
+        model = self._result._model(id)
+        return self._result._reader().rows(id, model, bare=model is None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)

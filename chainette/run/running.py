@@ -108,9 +108,10 @@ def _open(checked: Checked, inputs: Any, options: RunOptions) -> tuple[Input, It
     def validator() -> RowValidator:
         return RowValidator(input_type, id_field=options.id_field, keep_bad=options.max_failed is not None)
 
-    if source.cheap and source.rereadable and options.max_failed is None:
+    if source.cheap and source.rereadable:
+        # What spoils a whole file is raised by this in any case; bad rows only count when none may fail.
         problems = check_input(source, lambda: RowValidator(input_type, id_field=options.id_field, keep_bad=True))
-        if problems:
+        if problems and options.max_failed is None:
             raise InputError("\n".join(problems))
     default = CHUNK_WITH_CALLS if checked.graph.steps else CHUNK_OF_PYTHON
     size = options.chunk_size or checked.graph.chain.chunk_size or default

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import sys
 from datetime import date, datetime
@@ -288,9 +287,10 @@ def test_a_saved_dataset_folder_is_streamed(tmp_path: Path) -> None:
         open_input(tmp_path / "d")
 
 
-def test_standard_input_is_jsonl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"n":1}\n{"n":\n')))
-    found = rows("-")
+def test_standard_input_is_jsonl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(write(tmp_path / "piped", '{"n":1}\n{"n":\n')) as piped:
+        monkeypatch.setattr(sys, "stdin", piped)
+        found = rows("-")
     assert found[0] == {"n": 1}
     assert found[1].place == "stdin:2"
 

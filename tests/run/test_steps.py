@@ -208,3 +208,11 @@ def test_files_are_the_same_bytes_for_every_chunk_size_and_order_of_ends(engine,
         return files_of(chain.run(questions(40), chunk_size=size, output_dir=tmp_path / folder).folder)
 
     assert run(1, 7, "a") == run(1, chunk_size, "b")
+
+
+def test_half_a_surrogate_pair_in_a_prompt_fails_its_row_only(engine):
+    engine(answers=answers(2))
+    rows = [Question(text="q0."), Question.model_construct(text="\ud800"), Question(text="q1.")]
+    result = Chain(name="c", steps=[QA]).run(rows)
+    assert [row.answer for row in result.outputs] == ["a0", "a1"]
+    assert [f.row_id for f in result.failed] == ["1"]

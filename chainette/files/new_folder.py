@@ -1,0 +1,73 @@
+"""The folder of a run before anything is in it, and what is swept out at the end. Knows nothing of rows."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from chainette.errors import RunFolderError
+from chainette.files.disk import folder_error
+from chainette.files.names import new_run_id
+from chainette.files.run_lock import LOCK_NAMES
+
+
+def new_folder(chain_name: str, runs_dir: str | os.PathLike[str]) -> Path:
+    """A folder that was not there, under `runs_dir` with the chain's name and the time.
+
+    Raises:
+        RunFolderError: there cannot be a folder there.
+    """
+    runs = make_folder(runs_dir)
+    while True:
+        folder = runs / new_run_id(chain_name)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise folder_error(folder, error, "cannot make") from error
+        return folder
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made where it was not there.
+
+    Raises:
+        RunFolderError: there cannot be a folder there.
+    """
+    try:
+        folder = Path(path).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # In this order: an int or bytes; a NUL or half a surrogate pair; `~nobody`.
+        raise RunFolderError(f"{path!r} cannot be a folder: {error}") from error
+    except FileExistsError:
+        raise RunFolderError(f"{folder} is a file (name a new or empty folder)") from None
+    except OSError as error:
+        if error.errno == errno.ENOENT:  # `mkdir` made all parents that it could: this is /proc or the like
+            raise RunFolderError(f"{folder} cannot be created (choose another --output-dir)") from error
+        raise folder_error(folder, error, "cannot make") from error
+    return folder
+
+
+def check_empty(folder: Path) -> None:
+    """Raises: RunFolderError: something is in there, or it cannot be read."""
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name not in LOCK_NAMES)
+    except OSError as error:
+        raise folder_error(folder, error, "cannot read") from error
+    if "status.json" in names or "graph.json" in names:
+        raise RunFolderError(f"{folder} holds a run already (name another --output-dir, or delete it)")
+    if names:
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise RunFolderError(f"{folder} is not empty: {shown} (name a new or empty folder)")
+
+
+def remove_empty(folder: Path) -> None:
+    """Takes away the folders of parts that were all sealed."""
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,86 @@
+"""The three standard streams, made safe before anything uses them. Knows no command and loads nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn, TextIO, cast
+
+
+class Unwritable(Exception):
+    """Standard output takes no more."""
+
+
+class _Stream:
+    """A text stream that behaves as the one it stands before, but for what a failed write means."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.mid_line = False
+        """Whether the last text written lacks its line break: a line of ours would be glued onto it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if text:
+            self.mid_line = not text.endswith("\n")
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        raise NotImplementedError
+
+
+class Watched(_Stream):
+    """stderr: whoever watched may go, or have no room left; that never ends a run."""
+
+    def _failed(self, error: Exception) -> None:
+        return
+
+
+class Read(_Stream):
+    """stdout: what another program waits for must not be lost in silence."""
+
+    def _failed(self, error: Exception) -> NoReturn:
+        if isinstance(error, BrokenPipeError):
+            raise error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Unwritable(f"cannot write to standard output: {reason.lower()}") from error
+
+
+def mend_streams() -> None:
+    """Fills what is closed and guards what may fail.
+
+    A closed descriptor 0, 1 or 2 would be given to the next file or socket, and uvloop aborts when it closes one.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one that was found closed.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    out = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (lives as long as the process)
+    err = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = cast("TextIO", Read(out)), cast("TextIO", Watched(err))
+
+
+def silence_stdout() -> None:
+    """Python flushes stdout once more at exit, and would complain once more.
+
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
