@@ -48,9 +48,8 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
             stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], id_, source or {}, stops)
     refused = _failures(reader, INPUT, row_id)
     if source is None and not refused and not any(s["rows"] or s["failures"] or s["calls"] for s in stops):
-        raise RunFolderError(
-            f'no row "{row_id}" in {reader.path.name} (chainette show {shlex.quote(reader.path.name)} {shlex.quote(step)})'
-        )
+        name = reader.path.name
+        raise RunFolderError(f'no row "{row_id}" in {name} ({shlex.join(["chainette", "show", name, step])})')
     return {"run": reader.path.name, "step": step, "row": row_id, "input": source, "failures": refused, "nodes": stops}
 
 

@@ -69,11 +69,11 @@ def _found(run: str, runs_dir: str) -> Path:
     try:
         return find_run(run, runs_dir)
     except RunFolderError as error:
-        newest = [summary.name for summary in list_runs(runs_dir)[:NEWEST]]
-        if newest:
-            error.add_note(f"the newest: {', '.join(newest)}")
-        error.add_note("next: chainette runs" + (f" --runs-dir {shlex.quote(runs_dir)}" if runs_dir != "runs" else ""))
-        raise
+        message, known, _ = str(error).partition(" (known: ")
+        newest = [summary.name for summary in list_runs(runs_dir)[:NEWEST]] if known else []
+        told = RunFolderError(f"{message} (the newest: {', '.join(newest)})" if newest else str(error))
+        told.add_note("next: chainette runs" + (f" --runs-dir {shlex.quote(runs_dir)}" if runs_dir != "runs" else ""))
+        raise told from None
 
 
 def _print(lines: Iterable[Text], cut: bool = False) -> None:

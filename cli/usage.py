@@ -14,8 +14,9 @@ def as_problem(error: Any) -> ChainError:
     where, hint = "", ""
     parameter = getattr(error, "param", None)
     if parameter is not None:
-        where = _name(parameter, error.ctx)
-        message = error.message or "is missing"
+        where = _name(parameter)
+        message = (error.message or "is missing").removeprefix("Value error, ").removeprefix("Input ")
+        message = message.partition(", unable to parse")[0]
     elif getattr(error, "possibilities", None):
         message, hint = error.message, nearest(error.option_name, error.possibilities)
     choice = re.fullmatch(r"'(.*)' is not one of (.*?)\.?", message, re.DOTALL)
@@ -31,10 +32,10 @@ def as_problem(error: Any) -> ChainError:
     return problem
 
 
-def _name(parameter: Any, ctx: Any) -> str:
+def _name(parameter: Any) -> str:
     if parameter.param_type_name == "option":
         return str(max(parameter.opts, key=len))
-    return str(parameter.make_metavar(ctx) if ctx is not None else parameter.human_readable_name).rstrip(".")
+    return str(parameter.metavar or parameter.name.upper()).strip("[].")
 
 
 def _begun_small(message: str) -> str:

@@ -299,7 +299,7 @@ class Executor:
             await self._feed.run(chunks)
         except Exception as error:  # what was read before a bad line, or an iterator that raised, is finished first
             self.outcome.error = error
-            self.stop(str(error))
+            self.outcome.stopped = str(error) or type(error).__name__
         self._committer.all_in = True
         self._committer.wake()
 

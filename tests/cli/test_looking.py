@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -228,10 +227,6 @@ def test_several_problems_are_told_one_by_one(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == 'error: 2 problems\n  step "a": no [b]name[/b]\n    hint: try x\n  y\n'
 
 
-def chainette(*args: str) -> list[str]:
-    return [sys.executable, "-c", "from chainette.cli.main import main; main()", *args]
-
-
 def test_help_needs_none_of_the_library() -> None:
     code = (
         "import sys; from chainette.cli.main import app\n"
@@ -242,33 +237,3 @@ def test_help_needs_none_of_the_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_ctrl_c_finishes_what_is_in_flight_and_is_exit_code_130(project: Project) -> None:
-    Path("slow.py").write_text(
-        "import time\n"
-        "from pydantic import BaseModel\n"
-        "from chainette import Chain, apply\n"
-        "class Row(BaseModel):\n"
-        "    text: str\n"
-        "def slow(row: Row) -> Row:\n"
-        "    time.sleep(0.01)\n"
-        "    return row\n"
-        "chain = Chain(name='Slow', steps=[apply(slow)])\n"
-    )
-    Path("many.jsonl").write_text('{"text": "a"}\n' * 5000)
-    command = chainette("run", "slow.py:chain", "-i", "many.jsonl", "-o", "out", "--chunk-size", "5", "--json-logs")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        said = []
-        for line in running.stdout:
-            said.append(json.loads(line))
-            if said[-1]["event"] == "chunk_committed":
-                running.send_signal(signal.SIGINT)
-                break
-        said += [json.loads(line) for line in running.stdout]
-    assert running.returncode == 130
-    assert said[-1]["event"] == "run_finished"
-    assert said[-1]["state"] == "interrupted"
-    assert "interrupted" in [line["event"] for line in said]
-    assert json.loads(Path("out/status.json").read_text())["state"] == "interrupted"
