@@ -46,7 +46,7 @@ def glyphs(stream: TextIO, icons: bool) -> Glyphs:
 def cut(text: Text, width: int, glyphs: Glyphs) -> None:
     """At most `width` cells, with the sign for more at the end of what was longer; in place."""
     if text.cell_len > width:
-        text.truncate(max(0, width - cell_len(glyphs.more)))
+        text.truncate(max(0, width - cell_len(glyphs.more)), overflow="crop")
         text.append(glyphs.more)
 
 

@@ -14,7 +14,7 @@ from chainette.graph import Graph, Node, Reference
 from chainette.graph.reach import getter
 from chainette.graph.signature import schema_of
 from chainette.graph.types import fields_of
-from chainette.prompts.environment import make_environment
+from chainette.prompts.environment import make_environment, renderer
 from chainette.prompts.images import image_parts
 from chainette.prompts.names import names_in
 from chainette.rows import Row
@@ -105,7 +105,7 @@ class CompiledPrompt:
         self.problems += problems
         if "{" not in source or any(problem.severity == "error" for problem in problems):
             return source
-        return environment.from_string(source).render
+        return renderer(environment.from_string(source))
 
     def _getter(self, name: str) -> Getter:
         own = fields_of(self._node.input_type) or {}

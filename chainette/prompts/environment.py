@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel
 
@@ -38,3 +39,16 @@ def make_environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = to_json
     return environment
+
+
+def renderer(template: Template) -> Callable[[dict[str, Any]], str]:
+    """`template.render` for a dict that nobody else holds, at half its cost: that makes a new context out of layered
+    globals each time. https://jinja.palletsprojects.com/en/stable/api/#jinja2.Template.root_render_func"""
+    environment, blocks, root = template.environment, template.blocks, template.root_render_func
+    shared = dict(template.globals)
+    make_context = environment.context_class
+
+    def render(scope: dict[str, Any]) -> str:
+        return "".join(root(make_context(environment, {**shared, **scope}, None, blocks)))
+
+    return render

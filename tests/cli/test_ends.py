@@ -120,9 +120,9 @@ def test_a_ctrl_c_while_the_program_is_ending_changes_nothing(project: Project) 
     waits = "atexit.register(lambda: (print('leaving', flush=True), sys.stdin.readline()))\n"
     Path("passes.py").write_text(PASSES + waits)
     with started("run", "passes.py:chain", "-i", "in.jsonl", "-q") as running:
-        assert running.stdout is not None and running.stdin is not None
-        while running.stdout.readline() != "leaving\n":
-            pass
+        assert running.stdout is not None
+        assert running.stdin is not None
+        assert "leaving\n" in iter(running.stdout.readline, "")
         running.send_signal(signal.SIGINT)
         running.stdin.close()
     assert running.returncode == 0

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
+from chainette.cli.frame import picture
 from chainette.cli.jsonlog import JsonLines
 from chainette.cli.live import LiveView
 from chainette.cli.plain import PlainLines
+from chainette.cli.progress import RunState
 from chainette.cli.summary import plain_summary, run_word
 from chainette.cli.watching import Screen, Silence
 from chainette.cli.wording import ICONS, PLAIN
@@ -160,3 +163,35 @@ def test_quiet_says_only_the_folder() -> None:
 def test_a_run_elsewhere_is_named_by_its_path() -> None:
     assert run_word("runs/reviews-1") == "reviews-1"
     assert run_word("/tmp/my run") == "'/tmp/my run'"
+
+
+def test_a_run_that_was_stopped_does_not_end_with_100_percent() -> None:
+    last = plain(started(100), progressed(1, 20, **everywhere(30)), ChunkCommitted(3, 40), finished("interrupted"))[-1]
+    assert last.startswith("12:00:00  40 of 100 rows committed | ")
+    assert "%" not in last
+
+
+def test_the_live_view_of_a_stopped_run_ends_with_what_was_to_come() -> None:
+    end = replace(finished("stopped"), nodes={id_: node(30) for id_ in finished().nodes})
+    stream = Terminal()
+    with LiveView(ICONS, stream=stream, now_s=lambda: 0.0) as view:
+        view(started(100))
+        view(end)
+    assert "30/100" in stream.getvalue()
+
+
+def test_what_is_cut_ends_in_ascii_without_icons() -> None:
+    text = plain_summary(finished(failures=(("extract", "schema", "long " * 50, 1),)), PLAIN, 80)
+    assert text.isascii()
+    assert text.splitlines()[1].endswith("...")
+    state = RunState()
+    state.take(started(100, ("careful " * 50,)))
+    assert picture(state, PLAIN, 40, 40, 0.0, 0.0).plain.isascii()
+
+
+def test_no_rows_have_no_rate() -> None:
+    assert plain_summary(replace(finished(), rows_in=0, rows_out=0), ICONS, 100).splitlines()[0].endswith("12.3 s")
+
+
+def test_nothing_is_shown_of_a_run_whose_folder_is_gone() -> None:
+    assert "chainette show" not in plain_summary(finished(failures=FAILURES), ICONS, 100, kept=False)

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from chainette.cli.prompts import rendered
 from chainette.cli.trouble import report
 from chainette.errors import ChainError, EngineError, InputError, PlanError, RunFolderError, RunStoppedError
+from chainette.graph import build
+from chainette.prompts import compile_prompts
+from chainette.rows import Row
+from chainette.run import load_chain
 from tests.cli.conftest import Project
 
 
@@ -133,12 +138,62 @@ def test_what_cannot_be_shown_is_exit_code_2_with_the_nearest_name(
     assert said in finished_run.err
 
 
+def test_a_run_that_is_not_there_is_answered_with_the_newest(finished_run: Project) -> None:
+    finished_run.call("show", "nope")
+    assert "(the newest: done)" in finished_run.err
+
+
+def test_all_rows_of_a_step_come_as_the_same_document_as_some(finished_run: Project) -> None:
+    every = finished_run.call("show", "done", "facts", "--json", "--limit", "0")
+    assert every == json.dumps(json.loads(every), ensure_ascii=False, indent=2) + "\n"
+    none = finished_run.call("show", "done", "facts", "--failed", "--json")
+    assert json.loads(none)["rows"] == []
+    assert len(finished_run.call("show", "done", "facts", "--limit", "0").splitlines()) == 5
+
+
+def test_the_prompt_that_is_shown_is_the_one_that_was_sent(project: Project) -> None:
+    text = 'é “quoted” <b> {{ x }} "\\n'
+    Path("in.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    project.call("run", "small.py:chain", "-i", "in.jsonl", "-o", "runs/one", "-q")
+    way = json.loads(project.call("show", "one", "facts", "0", "--json"))
+    graph, _ = build(load_chain("small.py:chain"))
+    prompts, _ = compile_prompts(graph)
+    node = graph.by_id("facts")
+    value = node.input_type(text=text)
+    assert way["nodes"][0]["prompt"]["messages"] == prompts[node.index].messages(Row("0", (0,), value, 0, None), value)
+
+
+def test_a_field_may_be_called_as_a_method_of_dictionaries_is() -> None:
+    node = {"id": "a", "user_prompt": "{{ items }} {{ chain_input.keys }}", "output_format_instruction": ""}
+    source = {"_id": "0", "items": "the items", "keys": {"values": 1}}
+    assert rendered({"outline": ["a"]}, node, "0", source, {}) == [("user", 'the items {"values":1}')]
+
+
 def test_init_writes_a_project_whose_chain_passes_inspection(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     out = project.call("init", "fresh")
     assert out.splitlines()[-1] == "next: cd fresh && chainette run chain.py:chain -i inputs.jsonl"
     monkeypatch.chdir(project.folder / "fresh")
     project.call("inspect", "chain.py:chain")
     assert project.exit_code == 0, project.out
+
+
+def test_init_says_where_to_go_in_words_that_a_shell_takes(project: Project) -> None:
+    assert project.call("init", "ü x").splitlines()[-1].startswith("next: cd 'ü x' && chainette run")
+
+
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("", '"" is no name for a folder'),
+        ("in.jsonl", "in.jsonl is not a folder"),
+        ("in.jsonl/x", "in.jsonl/x cannot be written"),
+    ],
+)
+def test_init_refuses_what_can_be_no_folder_and_names_one_that_can(project: Project, directory: str, said: str) -> None:
+    project.call("init", directory)
+    assert project.exit_code == 2
+    assert said in project.err
+    assert "next: chainette init my-chain" in project.err
 
 
 def test_init_overwrites_nothing(project: Project) -> None:
@@ -177,6 +232,13 @@ def test_a_gpu_outside_cuda_visible_devices_is_told_as_such() -> None:
 
 def test_the_version_is_said(project: Project) -> None:
     assert project.call("--version").startswith("chainette ")
+
+
+@pytest.mark.parametrize("command", ["resume", "warmup", "view", "why"])
+def test_a_command_that_is_to_come_says_so(project: Project, command: str) -> None:
+    project.call(command, "last")
+    assert project.exit_code == 2
+    assert f"{command}: comes with a later version" in project.err
 
 
 @pytest.mark.parametrize(

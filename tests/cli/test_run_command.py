@@ -123,6 +123,16 @@ def test_another_engine_can_be_named_for_a_step(project: Project) -> None:
         (["small.py:chain", "-i", "in.jsonl", "-o", "."], "is not empty"),
         (["small.py:chain", "-i", "in.jsonl", "--engine", "lst=stand_in"], 'did you mean "last"?'),
         (["small.py:wrong", "-i", "in.jsonl"], "next: chainette inspect small.py:wrong"),
+        (["small.py:chain", "-i", ""], "--input: is empty"),
+        (["small.py:chain", "-i", "in.jsonl", "-o", ""], "--output-dir: is empty"),
+        (["small.py:chain", "-i", "in.jsonl", "--columns", ""], "--columns: is empty"),
+        (["small.py:chain", "-i", "in.jsonl", "--columns", ",text"], "--columns: column 1 is empty"),
+        (["small.py:chain", "-i", "in.jsonl", "-q", "--json-logs"], "--quiet: says nothing"),
+        (["small.py:chain", "-i", "in.jsonl", "--format", "xml"], "'xml' is not one of jsonl, parquet, csv"),
+        (["small.py:chain", "-i", "in.jsonl", "--limit", "x"], "--limit: should be a valid integer"),
+        (["small.py:chain", "-i"], "requires an argument"),
+        (["small.py:chain", "--limt", "3"], 'did you mean "--limit"?'),
+        ([], "CHAIN: is missing"),
     ],
 )
 def test_a_wrong_call_is_one_block_and_exit_code_2(project: Project, words: list[str], said: str) -> None:
@@ -148,6 +158,70 @@ def test_a_dry_run_checks_and_leaves_nothing(project: Project) -> None:
     project.call("run", "small.py:wrong", "-i", "in.jsonl", "--dry-run")
     assert project.exit_code == 2
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-i", "nowhere.jsonl"], "there is no nowhere.jsonl"),
+        (["-i", "broken.jsonl"], "broken.jsonl:2"),
+        (["-i", "in.jsonl", "-o", "full"], "full is not empty"),
+        (["-i", "in.jsonl", "-o", "in.jsonl"], "in.jsonl is a file"),
+        (["-i", "in.jsonl", "-o", "in.jsonl/x"], "in.jsonl/x"),
+        (["-i", "in.jsonl", "--columns", "nope"], 'no column "nope"'),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(project: Project, words: list[str], said: str) -> None:
+    Path("broken.jsonl").write_text('{"text": "a"}\n{"txt": 1}\n')
+    Path("full").mkdir()
+    Path("full/x").touch()
+    out = project.call("run", "small.py:chain", *words, "--dry-run")
+    assert project.exit_code == 2
+    assert said in out
+    project.call("run", "small.py:chain", *words)
+    assert project.exit_code == 2
+    assert said in project.err
+
+
+def test_a_dry_run_ends_with_the_command_that_runs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["run", "small.py:chain", "-i", "in.jsonl", "-o", "my out", "--limit", "2", "--dry_run"]
+    monkeypatch.setattr("sys.argv", ["chainette", *words])
+    last = project.call(*words).splitlines()[-1]
+    assert last == "next: chainette run small.py:chain -i in.jsonl -o 'my out' --limit 2"
+
+
+def test_a_dry_run_leaves_standard_input_unread(project: Project) -> None:
+    out = project.call("run", "small.py:chain", "-i", "-", "--dry-run", stdin="no json")
+    assert project.exit_code == 0, out
+
+
+@pytest.mark.parametrize(
+    ("code", "target", "said"),
+    [
+        ("import sys\nsys.exit(0)\n", "bad.py:chain", "bad.py:2: called sys.exit(0) when imported"),
+        ("import sys\nsys.exit(0)\n", "bad_module:chain", "bad_module.py:2: called sys.exit(0) when imported"),
+        ("raise BaseException('no')\n", "bad.py:chain", "bad.py:1: raised BaseException when imported: no"),
+        ("def f():\n    raise ValueError('no')\n\nf()\n", "bad.py:chain", "bad.py:2: raised ValueError"),
+        ("import nosuchpackage\n", "bad.py:chain", "hint: pip install nosuchpackage"),
+        ("x = (\n", "bad.py:chain", "bad.py:1: raised SyntaxError"),
+        ("", ":chain", "names no module or file"),
+        ("", "small.py:", "names no chain after the colon"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_told_with_its_line(
+    project: Project, code: str, target: str, said: str
+) -> None:
+    Path("bad.py").write_text(code)
+    Path("bad_module.py").write_text(code)
+    project.call("run", target, "-i", "in.jsonl")
+    assert project.exit_code == 2
+    assert said in project.err
+
+
+def test_a_module_may_have_a_name_of_one_letter(project: Project) -> None:
+    Path("s.py").write_text("from small import plain\n")
+    project.call("run", "s:plain", "-i", "in.jsonl", "--limit", "1", "-q")
+    assert project.exit_code == 0, project.err
 
 
 def test_a_run_that_stops_says_why_and_where_and_is_exit_code_1(project: Project) -> None:
