@@ -21,7 +21,7 @@ from chainette.files.memory_inputs import IterableSource
 from chainette.files.opening import Place
 from chainette.files.pieces import BadRow, Piece, RawChunk, Source, into_chunks, renaming
 from chainette.files.table_inputs import TableSource, arrow_pieces, parquet_length, parquet_pieces, table_kind
-from chainette.files.text_inputs import count_lines, csv_pieces, json_pieces, jsonl_pieces
+from chainette.files.text_inputs import arriving_pieces, count_lines, csv_pieces, json_pieces, jsonl_pieces
 
 __all__ = ["BadRow", "Input", "RawChunk", "open_input"]
 
@@ -221,10 +221,10 @@ class StdinSource:
             raise InputError("nothing is piped into standard input (`cat rows.jsonl | chainette run ... -i -`)")
         # Not sys.stdin: its lock, held by a read that never returns, aborts the interpreter's shutdown.
         try:
-            stream: BinaryIO = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 (lives as long as the run)
+            fd = sys.stdin.fileno()
         except OSError:  # not a file, as in a notebook or a test
-            stream = sys.stdin.buffer
-        return _text_pieces(stream, "jsonl", "stdin", size)
+            return _text_pieces(sys.stdin.buffer, "jsonl", "stdin", size)
+        return _opened_batch_requests(arriving_pieces(fd, "stdin", size))
 
 
 def _text_pieces(file: BinaryIO, format_: str, label: str, size: int) -> Iterator[Piece]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error
 from chainette.files.names import new_run_id
 from chainette.files.run_lock import LOCK_NAMES
+
+_BEFORE_THE_FIRST_EVENT = {"graph.json", "status.json", "events.jsonl", ".graph.json.tmp", ".status.json.tmp"}
 
 
 def new_folder(chain_name: str, runs_dir: str | os.PathLike[str]) -> Path:
@@ -52,16 +56,37 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_empty(folder: Path) -> None:
-    """Raises: RunFolderError: something is in there, or it cannot be read."""
+    """Takes away what a run left that ended before its first event, as on a full disk.
+
+    Raises:
+        RunFolderError: something else is in there, or it cannot be read.
+    """
     try:
         names = sorted(path.name for path in folder.iterdir() if path.name not in LOCK_NAMES)
     except OSError as error:
         raise folder_error(folder, error, "cannot read") from error
+    if names and _never_began(folder, names):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        return
     if "status.json" in names or "graph.json" in names:
         raise RunFolderError(f"{folder} holds a run already (name another --output-dir, or delete it)")
     if names:
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise RunFolderError(f"{folder} is not empty: {shown} (name a new or empty folder)")
+
+
+def _never_began(folder: Path, names: Sequence[str]) -> bool:
+    documents = set(names) & {"graph.json", "status.json"}
+    if not documents or not set(names) <= _BEFORE_THE_FIRST_EVENT:
+        return False
+    try:
+        if "events.jsonl" in names and (folder / "events.jsonl").stat().st_size:
+            return False
+        found = [json.loads((folder / name).read_bytes()) for name in documents]
+    except (OSError, ValueError):
+        return False
+    return all(isinstance(one, dict) and "run_id" in one and one.get("state") != "done" for one in found)
 
 
 def remove_empty(folder: Path) -> None:

@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import os
+import select
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,6 +16,7 @@ from chainette.errors import InputError
 
 COMPRESSED = (".gz", ".zst")
 _SAMPLE_BYTES = 64 * 1024
+_PIPE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Place:
 
     def open(self) -> BinaryIO:
         """The bytes without their compression."""
+        if self.compressed and self.size == 0 and not self.remote:
+            # No compressor writes nothing, but gzip and zstd read it as no rows.
+            raise InputError(f"{self.path}: cannot be read: it has no bytes (the file is damaged or cut off)")
         stored = self.open_stored()
         name = self.path.lower()
         if name.endswith(".gz"):
@@ -114,6 +120,36 @@ def remote_places(url: str) -> list[Place]:
         raise InputError(f"cannot open {url}: {error} (install what it names)") from error
     except Exception as error:  # every protocol raises its own
         raise InputError(f"cannot open {url}: {type(error).__name__}: {error}") from error
+
+
+def arriving_lines(fd: int, size: int) -> Iterator[list[bytes]]:
+    """The lines of a pipe as they come: `size` at a time, or fewer when no more are there to be read now."""
+    lines: list[bytes] = []
+    begun: list[bytes] = []
+    while block := os.read(fd, _PIPE_BYTES):
+        *ended, rest = block.split(b"\n")
+        if ended:
+            ended[0] = b"".join(begun) + ended[0]
+            begun.clear()
+            lines += ended
+        begun.append(rest)
+        while len(lines) >= size:
+            yield lines[:size]
+            del lines[:size]
+        if lines and not _is_readable(fd):
+            yield lines
+            lines = []
+    if last := b"".join(begun):
+        lines.append(last)
+    for at in range(0, len(lines), size):
+        yield lines[at : at + size]
+
+
+def _is_readable(fd: int) -> bool:
+    try:
+        return bool(select.select([fd], [], [], 0)[0])
+    except (OSError, ValueError):  # it cannot be asked on this system
+        return False
 
 
 def _reason(error: BaseException) -> str:

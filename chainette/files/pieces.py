@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+BAD_TEXT_LENGTH = 100_000
+"""How much is kept of the text of a row that was refused."""
+
 
 @dataclass(slots=True)
 class BadRow:
@@ -26,6 +29,8 @@ class Piece:
     numbers: Sequence[int]
     """Per row its line in the file, or its position in the file or list (`counts_lines` false)."""
     counts_lines: bool = True
+    waits: bool = False
+    """Whether the row after these may be long in coming, so that they go on at once."""
 
     def place(self, i: int) -> str:
         if self.counts_lines:
@@ -74,7 +79,7 @@ class Source(Protocol):
 
 
 def into_chunks(pieces: Iterator[Piece], size: int, limit: int | None, json_like: bool = True) -> Iterator[RawChunk]:
-    """Chunks of exactly `size` rows but for the last, whatever the sizes of the pieces."""
+    """Chunks of exactly `size` rows, whatever the sizes of the pieces, but for the last and after pieces that wait."""
     left = limit
     first = 0
     chunk = RawChunk([], first, json_like)
@@ -90,9 +95,9 @@ def into_chunks(pieces: Iterator[Piece], size: int, limit: int | None, json_like
             chunk.pieces.append((len(chunk.rows), piece, offset))
             chunk.rows = chunk.rows + taken if chunk.rows else taken
             offset += len(taken)
-            if len(chunk.rows) == size:
+            if len(chunk.rows) == size or (piece.waits and offset == len(rows)):
                 yield chunk
-                first += size
+                first += len(chunk.rows)
                 chunk = RawChunk([], first, json_like)
         if left == 0:
             break

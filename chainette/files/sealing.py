@@ -36,17 +36,19 @@ def seal(part: Path, target: Path, format: SealedFormat, layouts: list[Layout]) 
     gather = _Gatherer(columns, layouts, flat)
     temporary = part.with_name(f".{target.name}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with _writer(temporary, schema, format) as writer:
             for lines in _groups(part):
                 rows = [from_json(line) for line in lines]
                 writer.write_batch(_batch(rows, gather, schema, part))
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
         sync_folder(target.parent)
         part.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.removedirs(target.parent)
         raise folder_error(target, error) from error
     finally:
         with contextlib.suppress(OSError):

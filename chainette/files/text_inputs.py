@@ -14,18 +14,26 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json
 
 from chainette.errors import InputError
-from chainette.files.opening import Place
-from chainette.files.pieces import BadRow, Piece
+from chainette.files.opening import Place, arriving_lines
+from chainette.files.pieces import BAD_TEXT_LENGTH, BadRow, Piece
 
-_BAD_TEXT_LENGTH = 2_000
 _BLOCK = 1 << 16
 _COLUMN = re.compile(r" at line \d+ column (\d+)$")
 
 
 def jsonl_pieces(file: BinaryIO, label: str, size: int) -> Iterator[Piece]:
     """A JSON value a line. Blank lines are passed over; numbers are those of the lines."""
+    return _pieces_of_lines(iter(lambda: list(islice(file, size)), []), label, waits=False)
+
+
+def arriving_pieces(fd: int, label: str, size: int) -> Iterator[Piece]:
+    """As `jsonl_pieces`, without waiting for more where lines have come."""
+    return _pieces_of_lines(arriving_lines(fd, size), label, waits=True)
+
+
+def _pieces_of_lines(batches: Iterator[list[bytes]], label: str, *, waits: bool) -> Iterator[Piece]:
     number = 1
-    while lines := list(islice(file, size)):
+    for lines in batches:
         if number == 1:
             lines[0] = _without_bom(lines[0], label)
         try:
@@ -37,7 +45,7 @@ def jsonl_pieces(file: BinaryIO, label: str, size: int) -> Iterator[Piece]:
         if rows:
             if number == 1:
                 _check_not_json(rows, lines, label)
-            yield Piece(rows, label, numbers)
+            yield Piece(rows, label, numbers, waits=waits)
         number += len(lines)
 
 
@@ -51,7 +59,7 @@ def _one_by_one(lines: list[bytes], number: int, label: str) -> tuple[list[Any],
             rows.append(from_json(line, allow_inf_nan=False))
         except ValueError as error:
             text = line.rstrip(b"\r\n").decode(errors="replace")
-            rows.append(BadRow(_json_complaint(line, error), f"{label}:{n}", text[:_BAD_TEXT_LENGTH]))
+            rows.append(BadRow(_json_complaint(line, error), f"{label}:{n}", text[:BAD_TEXT_LENGTH]))
         numbers.append(n)
     return rows, numbers
 
@@ -187,8 +195,7 @@ def _json_values(text: _JsonText) -> Iterator[tuple[Any, int]]:
 def csv_pieces(file: BinaryIO, label: str, size: int, delimiter: str) -> Iterator[Piece]:
     """A row per record, under the names of the header. Values stay text; an empty cell is None."""
     csv.field_size_limit(sys.maxsize)  # the default refuses fields over 128 KiB, which documents are
-    reader = csv.reader(_csv_lines(file, label), delimiter=delimiter, strict=True)
-    records = _records(reader, label)
+    records = _records(_CsvLines(file, label), delimiter)
     first = next(records, None)
     if first is None:
         return
@@ -198,32 +205,55 @@ def csv_pieces(file: BinaryIO, label: str, size: int, delimiter: str) -> Iterato
         yield Piece(rows, label, [line for line, _ in batch])
 
 
-def _csv_lines(file: BinaryIO, label: str) -> Iterator[str]:
-    first = file.readline()
-    if first:
-        yield _without_bom(first, label).decode(errors="surrogateescape")
-    for line in file:
-        yield line.decode(errors="surrogateescape")
+class _CsvLines:
+    """The lines of a file, and those of them that the reader took for the record it is at."""
+
+    def __init__(self, file: BinaryIO, label: str) -> None:
+        self._file = file
+        self.label = label
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        first = self._file.readline()
+        if first:
+            yield self._take(_without_bom(first, self.label))
+        for line in self._file:
+            yield self._take(line)
+
+    def _take(self, line: bytes) -> str:
+        text = line.decode(errors="surrogateescape")
+        if len(self.taken) < BAD_TEXT_LENGTH:
+            self.taken.append(text)
+        return text
+
+    def text(self) -> str:
+        return _readable("".join(self.taken).rstrip("\r\n"))
 
 
-def _records(reader: Any, label: str) -> Iterator[tuple[int, list[str] | str]]:
-    """(line, fields), or (line, what is wrong) for a record that cannot be read."""
+def _records(lines: _CsvLines, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """The line a record begins on, and its fields."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
+        lines.taken.clear()
         try:
             record = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, f"not valid CSV: {error}"
+            yield line, BadRow(f"not valid CSV: {error}", f"{lines.label}:{line}", lines.text())
             continue
         if record:
             yield line, record
 
 
-def _header(record: list[str] | str, label: str, delimiter: str) -> list[str]:
-    if isinstance(record, str):
-        raise InputError(f"{label}:1: {record}")
+def _readable(text: str) -> str:
+    return text[:BAD_TEXT_LENGTH].encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _header(record: list[str] | BadRow, label: str, delimiter: str) -> list[str]:
+    if isinstance(record, BadRow):
+        raise InputError(f"{label}:1: {record.message}")
     if _undecodable(record):
         raise InputError(f"{label}:1: the header is not UTF-8 (save the file as UTF-8)")
     twice = sorted({name for name in record if record.count(name) > 1})
@@ -242,17 +272,15 @@ def _other_csv(delimiter: str) -> str:
     return "name the file .tsv" if delimiter == "\t" else "name the file .csv"
 
 
-def _csv_row(record: list[str] | str, line: int, header: list[str], label: str) -> Any:
+def _csv_row(record: list[str] | BadRow, line: int, header: list[str], label: str) -> Any:
+    if isinstance(record, BadRow):
+        return record
     place = f"{label}:{line}"
-    if isinstance(record, str):
-        return BadRow(record, place, "")
     if len(record) != len(header):
         fields = f"{len(record)} field{'s' if len(record) != 1 else ''}"
-        text = ",".join(record).encode(errors="surrogateescape").decode(errors="replace")
-        return BadRow(f"{fields}, where the header has {len(header)}", place, text[:_BAD_TEXT_LENGTH])
+        return BadRow(f"{fields}, where the header has {len(header)}", place, _readable(",".join(record)))
     if _undecodable(record):
-        text = ",".join(record).encode(errors="surrogateescape").decode(errors="replace")
-        return BadRow("invalid UTF-8 (save the file as UTF-8)", place, text[:_BAD_TEXT_LENGTH])
+        return BadRow("invalid UTF-8 (save the file as UTF-8)", place, _readable(",".join(record)))
     return {name: value or None for name, value in zip(header, record, strict=True)}
 
 

@@ -14,13 +14,12 @@ from chainette.errors import InputError
 from chainette.files.dumping import Dumper
 from chainette.files.json_text import cleaned, encode, plain, shortened
 from chainette.files.names import INPUT_NODE
-from chainette.files.pieces import BadRow, RawChunk
+from chainette.files.pieces import BAD_TEXT_LENGTH, BadRow, RawChunk
 from chainette.files.schema import layout
 from chainette.rows import Failure, InputChunk
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _MAX_ID_LENGTH = 512
-_RAW_LENGTH = 2_000
 
 
 class RowValidator:
@@ -114,7 +113,7 @@ class RowValidator:
     def _bad(self, message: str, text: str) -> Failure:
         if not self._keep_bad:
             raise InputError(message)
-        return Failure("", INPUT_NODE, "input", message, raw=text[:_RAW_LENGTH])
+        return Failure("", INPUT_NODE, "input", message, raw=text[:BAD_TEXT_LENGTH])
 
     def _take_ids(self, raw: RawChunk, values: list[Any]) -> list[str]:
         ids = []

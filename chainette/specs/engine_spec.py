@@ -102,6 +102,7 @@ class EngineSpec(BaseModel):
                 given = "" if e["loc"][:1] in (("api_key",), ("headers",)) else f", not {e['input']!r}"
                 problems.append(Problem(where, f"{key}: {e['msg']}{given}"))
             raise ChainError(problems) from None
+        problems += _meaningless(spec, where)
         if spec.backend != "embedded" and spec.backend != "scripted" and not spec.model:
             problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))
         if spec.backend == "embedded" and _is_missing_file(spec.model):
@@ -119,6 +120,32 @@ class EngineSpec(BaseModel):
         if self.headers:
             shown["headers"] = dict.fromkeys(self.headers, "***")
         return {"name": self.name, "backend": self.backend, **shown}
+
+
+_ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "dtype": ("vllm",),
+    "gpu_memory_utilization": ("vllm",),
+    "devices": ("vllm",),
+    "enable_reasoning": ("vllm",),
+    "revision": ("vllm", "embedded"),
+    "endpoint": ("vllm", "openai", "ollama"),
+    "slots": ("embedded",),
+    "context_length": ("embedded",),
+    "script": ("scripted",),
+}
+
+
+def _meaningless(spec: EngineSpec, where: str) -> list[Problem]:
+    """Keys that were given and that the backend has no use for: better said than silently without effect."""
+    return [
+        Problem(where, f'"{key}" means nothing to backend {spec.backend}', f"it is for {', '.join(backends)}")
+        for key, backends in _ONLY_FOR.items()
+        if getattr(spec, key) != _default(key) and spec.backend not in backends
+    ]
+
+
+def _default(key: str) -> Any:
+    return EngineSpec.model_fields[key].get_default(call_default_factory=True)
 
 
 def _is_missing_file(model: str) -> bool:

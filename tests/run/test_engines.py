@@ -80,3 +80,8 @@ def test_a_key_never_reaches_a_file_or_a_message(engine, tmp_path):
     result = Chain(name="c", steps=[QA]).run([{"text": "x"}])
     files = [path.read_bytes() for path in result.folder.rglob("*") if path.is_file()]
     assert not any(b"very-secret" in data or b"also-secret" in data for data in files)
+
+
+def test_a_key_that_the_backend_has_no_use_for_is_refused():
+    with pytest.raises(ChainError, match='"slots" means nothing to backend openai'):
+        register_engine(name="x", backend="openai", model="m", endpoint="http://h/v1", slots=3)
