@@ -22,7 +22,9 @@ def as_problem(error: Any) -> ChainError:
     choice = re.fullmatch(r"'(.*)' is not one of (.*?)\.?", message, re.DOTALL)
     if choice:
         names = re.findall(r"'([^']*)'", choice[2])
-        message, hint = f"'{choice[1]}' is not one of {', '.join(names)}", nearest(choice[1], names)
+        message = f"'{choice[1]}' is not one of {', '.join(names)}"
+        hint = nearest(choice[1], names)
+        hint = "" if hint.startswith("known: ") else hint  # the message lists them
     said, meant, names_meant = message.partition(". Did you mean ")
     if meant:
         message, hint = said, f"did you mean {names_meant}".replace("'", '"')

@@ -50,7 +50,8 @@ class Outcome:
         """Why the failures are too many, or the empty string."""
         failed, total = self.rows_failed, options.rows_total
         if options.max_failed is not None and failed > options.max_failed:
-            return f"{failed} rows failed, more than the {options.max_failed:g} that --max-failed allows"
+            rows = "row" if failed == 1 else "rows"
+            return f"{failed} {rows} failed, more than the {options.max_failed:g} that --max-failed allows"
         if options.max_failed_share is not None and total and failed > options.max_failed_share * total:
             share = f"{options.max_failed_share:.2%}"
             return f"{failed} of {total} rows failed, more than the {share} that --max-failed allows"

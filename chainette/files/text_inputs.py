@@ -18,6 +18,8 @@ from chainette.files.opening import Place, arriving_lines
 from chainette.files.pieces import BAD_TEXT_LENGTH, BadRow, Piece
 
 _BLOCK = 1 << 16
+_INFINITY = float("inf")
+_BEYOND_FLOATS = "a number is beyond what a float can hold"
 _COLUMN = re.compile(r" at line \d+ column (\d+)$")
 
 
@@ -39,6 +41,8 @@ def _pieces_of_lines(batches: Iterator[list[bytes]], label: str, *, waits: bool)
         try:
             # Not orjson: it makes floats of integers beyond 64 bits.
             rows = [from_json(line, allow_inf_nan=False) for line in lines]
+            if any(map(_is_infinite, rows)):
+                raise ValueError(_BEYOND_FLOATS)
             numbers: Any = range(number, number + len(lines))
         except ValueError:
             rows, numbers = _one_by_one(lines, number, label)
@@ -56,12 +60,20 @@ def _one_by_one(lines: list[bytes], number: int, label: str) -> tuple[list[Any],
         if not line.strip():
             continue
         try:
-            rows.append(from_json(line, allow_inf_nan=False))
+            row = from_json(line, allow_inf_nan=False)
+            if _is_infinite(row):
+                raise ValueError(_BEYOND_FLOATS)
+            rows.append(row)
         except ValueError as error:
             text = line.rstrip(b"\r\n").decode(errors="replace")
             rows.append(BadRow(_json_complaint(line, error), f"{label}:{n}", text[:BAD_TEXT_LENGTH]))
         numbers.append(n)
     return rows, numbers
+
+
+def _is_infinite(row: Any) -> bool:
+    """Whether a field is `1e999` or the like. Looks no deeper than the row's own fields, which costs little."""
+    return type(row) is dict and (_INFINITY in row.values() or -_INFINITY in row.values())
 
 
 def _json_complaint(line: bytes, error: ValueError) -> str:
@@ -70,6 +82,8 @@ def _json_complaint(line: bytes, error: ValueError) -> str:
     except UnicodeDecodeError as bad:
         return f"invalid UTF-8 at byte {bad.start + 1} of the line (save the file as UTF-8)"
     text = _COLUMN.sub(r" at column \1", str(error))
+    if text == _BEYOND_FLOATS:
+        return text
     if b"NaN" in line or b"Infinity" in line:
         return f"not valid JSON: {text} (NaN and Infinity are not JSON: write null)"
     if b"\x00" in line:
@@ -104,7 +118,7 @@ class _JsonText:
     def __init__(self, file: BinaryIO, label: str) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._json = json.JSONDecoder(parse_constant=_refuse_constant)
+        self._json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
         self.label = label
         self.text = ""
         self.at = 0
@@ -166,6 +180,13 @@ class _NotJsonError(Exception):
 
 def _refuse_constant(name: str) -> Any:
     raise _NotJsonError(f"{name} is not JSON (write null)")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (_INFINITY, -_INFINITY):
+        raise _NotJsonError(_BEYOND_FLOATS)
+    return value
 
 
 def _json_values(text: _JsonText) -> Iterator[tuple[Any, int]]:

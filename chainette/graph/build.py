@@ -13,7 +13,6 @@ from chainette.errors import Problem
 from chainette.graph.intake import choose_intake
 from chainette.graph.nodes import INPUT_ID, Edge, Graph, Intake, JoinedBranch, Node, Reference
 from chainette.graph.signature import digest, signature_of
-from chainette.graph.types import fields_of, type_name
 
 RESERVED = {INPUT_ID, "row_id", "input"}
 
@@ -341,6 +340,3 @@ def _first_type(branch: Branch) -> Any:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-__all__ = ["RESERVED", "build", "fields_of", "identifier", "spelling", "type_name"]

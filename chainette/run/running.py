@@ -32,8 +32,7 @@ CHUNK_OF_PYTHON = 1024
 
 def run_chain(chain: Chain, inputs: Any, **options: Any) -> RunResult:
     """`Chain.run`. Ctrl-C finishes what is in flight, closes the folder and raises KeyboardInterrupt."""
-    in_main = threading.current_thread() is threading.main_thread()
-    result = run(chain, inputs, RunOptions.of(**options), handle_signals=in_main)
+    result = run(chain, inputs, RunOptions.of(**options), handle_signals=True)
     if result.state == "interrupted":
         raise KeyboardInterrupt(f"interrupted; what was finished is in {result.folder}")
     return result
@@ -54,7 +53,8 @@ def run(
 ) -> RunResult:
     """Runs `chain` over `inputs` and blocks until it is over; inside an event loop it works in a thread of its own.
 
-    With `handle_signals`, the first SIGINT or SIGTERM finishes what is in flight, the second stops at once.
+    With `handle_signals`, where the caller is the main thread, the first SIGINT, SIGTERM or SIGHUP finishes what is in
+    flight, the second stops at once.
 
     Raises:
         ChainError, InputError, PlanError, EngineError, RunFolderError, RunStoppedError: see `Chain.run`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +66,7 @@ def test_chunks_are_full_but_for_the_last_whatever_the_files(tmp_path: Path, siz
         (b'{"n": 1}\x00', "NUL"),
         (b'{"n": 1} {"n": 2}', "trailing characters at column 10"),
         (b'{"n": "\\ud800"}', "surrogate"),
+        (b'{"n": 1e999}', "beyond what a float can hold"),
     ],
 )
 def test_a_line_that_is_not_json_is_a_bad_row_in_its_place(tmp_path: Path, line: bytes, message: str) -> None:
@@ -103,7 +103,9 @@ def test_a_long_json_list_is_read_as_it_comes(tmp_path: Path) -> None:
     assert rows(write(tmp_path / "a.json", json.dumps(items)), 100) == items
 
 
-@pytest.mark.parametrize("text", ['[{"n": 1}', '[{"n": 1} {"n": 2}]', '[{"n": 1},]', '[{"n": NaN}]', "[1] 2", '{"n":'])
+@pytest.mark.parametrize(
+    "text", ['[{"n": 1}', '[{"n": 1} {"n": 2}]', '[{"n": 1},]', '[{"n": NaN}]', "[-1e999]", "[1] 2", '{"n":']
+)
 def test_json_that_is_broken_names_the_line(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", "\n" + text)
     with pytest.raises(InputError, match=r"a\.json:2: not valid JSON"):
@@ -149,6 +151,16 @@ def test_a_quote_that_never_closes_is_not_the_rest_of_the_file(tmp_path: Path) -
     found = rows(write(tmp_path / "a.csv", 'a,b\n1,2\n"3,4\n5,6\n'))
     assert found[0] == {"a": "1", "b": "2"}
     assert isinstance(found[1], BadRow)
+    assert found[1].text == '"3,4\n5,6'
+
+
+def test_the_refused_text_of_a_csv_record_is_kept_up_to_a_length(tmp_path: Path) -> None:
+    *_, bad = rows(write(tmp_path / "a.csv", 'a,b\n"' + "é\n" * 100_000))
+    assert bad.text == ('"' + "é\n" * 100_000)[:100_000]
+
+
+def test_a_quote_inside_an_unquoted_csv_field_is_a_character(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "a.csv", 'a,b\n5" pipe,x\n')) == [{"a": '5" pipe', "b": "x"}]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +187,12 @@ def test_a_compressed_file_that_is_cut_off_is_an_error(tmp_path: Path, name: str
     packed = gzip.compress(data) if name.endswith("gz") else zstandard.compress(data)
     with pytest.raises(InputError, match="damaged or cut off"):
         rows(write(tmp_path / name, packed[: len(packed) // 2]), 1_000)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.zst"])
+def test_a_compressed_file_without_bytes_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="damaged or cut off"):
+        rows(write(tmp_path / name, b""))
 
 
 def test_parquet_is_streamed_with_its_dates(tmp_path: Path) -> None:
@@ -285,14 +303,6 @@ def test_a_saved_dataset_folder_is_streamed(tmp_path: Path) -> None:
     assert [row["n"] for row in rows(tmp_path / "d" / "train")] == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match=r"d/train"):
         open_input(tmp_path / "d")
-
-
-def test_standard_input_is_jsonl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(write(tmp_path / "piped", '{"n":1}\n{"n":\n')) as piped:
-        monkeypatch.setattr(sys, "stdin", piped)
-        found = rows("-")
-    assert found[0] == {"n": 1}
-    assert found[1].place == "stdin:2"
 
 
 def test_columns_are_mapped_in_order_onto_the_models_fields(tmp_path: Path) -> None:

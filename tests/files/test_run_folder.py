@@ -137,6 +137,36 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, make: Any, 
         RunFolder.create(tmp_path / "out", "x")
 
 
+@pytest.mark.parametrize(
+    "documents", [["graph.json"], ["status.json"], ["graph.json", "status.json", ".status.json.tmp"]]
+)
+def test_what_a_run_left_that_never_began_makes_way(tmp_path: Path, documents: list[str]) -> None:
+    RunFolder.create(tmp_path / "out", "x").close(seal=False)
+    for name in documents:
+        (tmp_path / "out" / name).write_text('{"run_id":"x-1","state":"stopped"}')
+    folder = RunFolder.create(tmp_path / "out", "x")
+    assert not any((folder.path / name).exists() for name in documents)
+    folder.close(seal=False)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"status.json": '{"run_id":"x-1","state":"done"}'},
+        {"graph.json": '{"run_id":"x-1"}', "events.jsonl": "{}\n"},
+        {"graph.json": '{"run_id":"x-1"}', "inputs": '{"_id":"0"}\n'},
+        {"graph.json": '{"nodes":[]}'},
+        {"graph.json": "nonsense"},
+    ],
+)
+def test_a_run_that_began_is_left_alone(tmp_path: Path, kept: dict[str, str]) -> None:
+    for name, text in kept.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        RunFolder.create(tmp_path, "x")
+    assert {name: (tmp_path / name).read_text() for name in kept} == kept
+
+
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "out", "x")
     code = f"from chainette.files import RunFolder; RunFolder.create({str(tmp_path / 'out')!r}, 'x')"
@@ -430,6 +460,16 @@ def test_a_full_disk_says_so_and_keeps_the_records(tmp_path: Path) -> None:
     os.close(full)
     folder.close(seal=True)
     assert lines(folder.path / "calls/qa/000.jsonl") == [{"n": 1}, {"n": 2}]
+
+
+def test_a_file_that_cannot_be_sealed_leaves_no_empty_folder(tmp_path: Path) -> None:
+    folder = made(tmp_path, [NodeOutput("qa", Answer)], format="parquet", flattened=False)
+    blocker = folder.path / ".open/steps/qa/.000.parquet.tmp"
+    blocker.mkdir(parents=True)
+    with pytest.raises(RunFolderError, match="cannot write"):
+        write_all(folder, [Answer(answer="A")])
+    assert not (folder.path / "steps").exists()
+    assert len(lines(folder.path / ".open/steps/qa/000.jsonl")) == 1
 
 
 def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
