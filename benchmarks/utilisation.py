@@ -2,8 +2,8 @@
 
 python -m benchmarks.utilisation [ROWS] [ROUNDS]
 
-The ideal makespan is the service time of all answers, as the server drew it, over the slots. The share is taken over the
-whole process, start-up and imports included, and over the run alone.
+The ideal makespan is the service time of all answers, as the server drew it, over the slots. The share is taken over
+the whole process, start-up and imports included, and over the run alone.
 """
 
 from __future__ import annotations
