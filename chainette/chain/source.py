@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import tokenize
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -60,7 +61,7 @@ def _parsed(fn: Any) -> Function | None:
         return None
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(fn)))
-    except (OSError, TypeError, SyntaxError):
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # no file, or one that is no Python
         return None
     function = tree.body[0] if tree.body else None
     if not isinstance(function, Function) or not function.args.args or function.decorator_list:

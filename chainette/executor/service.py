@@ -45,11 +45,9 @@ class LaneService:
         if lane.closed:
             return
         async with AsyncExitStack() as stack:
-            with anyio.CancelScope() as self._starting:
-                engine = await stack.enter_async_context(self._engines.acquire(lane.name))
-            if self._starting.cancelled_caught or lane.closed:
+            engine = await self._start(stack)
+            if engine is None or lane.closed:
                 return
-            self._starting = None
             lane.window = engine.window
             for step in self._steps:
                 step.bind(engine)
@@ -57,6 +55,19 @@ class LaneService:
             async with anyio.create_task_group() as workers:
                 for _ in range(engine.window):
                     workers.start_soon(self._work)
+
+    async def _start(self, stack: AsyncExitStack) -> Engine | None:
+        """The engine, or None when the run was stopped before it was there."""
+        self._starting = scope = anyio.CancelScope()
+        engine = None
+        try:
+            with scope:
+                engine = await stack.enter_async_context(self._engines.acquire(self.lane.name))
+        except anyio.get_cancelled_exc_class():
+            if not scope.cancel_called:
+                raise
+        self._starting = None
+        return engine
 
     def close(self) -> None:
         """No further row is taken; an engine that is still starting is given up."""

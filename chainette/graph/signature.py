@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import re
+import tokenize
 from typing import Any
 
 import orjson
@@ -77,5 +78,5 @@ def source_of(fn: Any) -> str:
         fn = fn.func
     try:
         return inspect.getsource(fn)
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
         return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"

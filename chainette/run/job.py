@@ -79,8 +79,8 @@ class Job:
                 outcome = await self._drive(executor, chunks, signals)
                 state, message = self._ending(outcome)
             except BaseException as error:
-                message = str(only(error)) or type(only(error)).__name__
                 state = "interrupted" if self._interrupted else "stopped"
+                message = "interrupted" if self._interrupted else str(only(error)) or type(only(error)).__name__
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
