@@ -54,7 +54,7 @@ class RunStarted:
     nodes: tuple[tuple[str, str, str], ...]
     """(id, kind, label) in order; kind is `step`, `apply` or `join`."""
     tree: object
-    """The graph's outline for drawing, as `chainette.graph.outline` gives it."""
+    """The graph's outline for drawing: `chainette.graph.Graph.outline`."""
     engines: tuple[tuple[str, str], ...]
     """(name, what it is in words) of every engine the run uses."""
     warnings: tuple[str, ...] = ()
