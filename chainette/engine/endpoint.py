@@ -183,7 +183,7 @@ class EndpointEngine:
                 return await self._send(body)
 
         try:
-            return await retried(send, failure, self.spec.max_retries, remaining_s)
+            return await retried(send, failure, self.spec, remaining_s)
         except CallError as error:
             raise self._judged(error) from None
 

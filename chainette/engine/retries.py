@@ -10,26 +10,29 @@ from tenacity.wait import wait_random_exponential
 
 from chainette.engine.protocol import Answer, CallError
 from chainette.engine.replies import Unanswered, Unreachable
+from chainette.specs import EngineSpec
 
-FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 
-_backoff = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
 
+def _waits(first_s: float) -> Callable[[RetryCallState], float]:
+    backoff = wait_random_exponential(multiplier=first_s, max=LONGEST_WAIT_S)
 
-def _wait_s(state: RetryCallState) -> float:
-    failure = state.outcome.exception() if state.outcome else None
-    asked_s = failure.retry_after_s if isinstance(failure, Unanswered) else None
-    if asked_s is not None:
-        # Everyone who was told the same second would come back in the same instant.
-        return asked_s + _backoff(state) * 0.1
-    return _backoff(state)
+    def wait_s(state: RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome else None
+        asked_s = failure.retry_after_s if isinstance(failure, Unanswered) else None
+        if asked_s is not None:
+            # Everyone who was told the same second would come back in the same instant.
+            return asked_s + backoff(state) * 0.1
+        return backoff(state)
+
+    return wait_s
 
 
 async def retried(
     send: Callable[[], Awaitable[Answer]],
     failure: Unanswered,
-    max_retries: int,
+    spec: EngineSpec,
     remaining_s: Callable[[], float | None],
 ) -> Answer:
     """The answer of the first try that gets one, after `failure` of a try made before.
@@ -42,8 +45,8 @@ async def retried(
     """
     tries = _Tries(send, failure, remaining_s)
     retrying = AsyncRetrying(
-        stop=stop_after_attempt(max_retries + 1),
-        wait=_wait_s,
+        stop=stop_after_attempt(spec.max_retries + 1),
+        wait=_waits(spec.retry_wait_s),
         retry=retry_if_exception_type(Unanswered),
         sleep=tries.sleep,
         reraise=True,

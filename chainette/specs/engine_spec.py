@@ -61,6 +61,8 @@ class EngineSpec(BaseModel):
     """Calls in flight at once; without it what the engine says it can take, or 64 for an endpoint."""
     max_retries: int = Field(6, ge=0)
     """Times a call is sent again after 408, 409, 429, 5xx or a broken connection."""
+    retry_wait_s: float = Field(0.5, ge=0)
+    """Before the first of them, on average; doubles each time up to 30 s. `Retry-After` comes before it."""
     slots: int | None = Field(None, ge=1)
     """`embedded`: answers made at the same time; without it one per core, at least 4."""
     context_length: int | None = Field(None, ge=1)

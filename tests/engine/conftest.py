@@ -9,10 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from tenacity import wait_none
 
 import chainette
-from chainette.engine import retries
 from chainette.engine.endpoint import EndpointEngine
 from chainette.specs import EngineSpec
 
@@ -36,8 +34,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "_backoff", wait_none())
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -47,8 +44,8 @@ async def connect():
     engines: list[EndpointEngine] = []
 
     def make(url: str, **fields: Any) -> EndpointEngine:
-        block = {"name": "here", "backend": "openai", "model": "some-model", "endpoint": url, **fields}
-        engines.append(EndpointEngine(EngineSpec.parse(block)))
+        block = {"name": "here", "backend": "openai", "model": "some-model", "endpoint": url}
+        engines.append(EndpointEngine(EngineSpec.parse({**block, "retry_wait_s": 0, **fields})))
         return engines[-1]
 
     yield make

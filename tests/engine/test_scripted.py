@@ -106,7 +106,9 @@ async def test_a_dead_engine_stays_dead():
 
 
 async def test_a_cut_in_process_is_retried_and_a_hang_times_out():
-    engine = ScriptedEngine(script=Script(faults=(Fault(kind="cut", attempts=1), Fault(kind="hang", attempts=2))))
+    spec = EngineSpec(name="scripted", backend="scripted", retry_wait_s=0)
+    script = Script(faults=(Fault(kind="cut", attempts=1), Fault(kind="hang", attempts=2)))
+    engine = ScriptedEngine(spec, script=script)
     with pytest.raises(CallError) as caught:
         await engine.call(engine.prepare(None, SamplingParams()), ask("?"), timeout_s=0.05)
     assert (caught.value.kind, caught.value.sent) == ("timeout", 2)
