@@ -12,8 +12,14 @@ from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
 ALL_SAMPLING = frozenset(SamplingParams.model_fields)
 
-ENDPOINT_WINDOW = 64
+ENDPOINT_WINDOW = 128
 """Calls in flight at an endpoint that does not say what it can take."""
+
+
+def queued(slots: int) -> int:
+    """Calls in flight for an engine that answers `slots` at a time: a few more, so that the next one is there when a
+    slot becomes free. 0 for 0."""
+    return slots + max(2, slots // 4) if slots else 0
 
 
 @dataclass(frozen=True, slots=True)

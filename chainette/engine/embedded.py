@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from chainette.engine.backends import Launch, Running
+from chainette.engine.backends import Launch, Running, queued
 from chainette.engine.endpoint import EndpointEngine, PreparedCall
 from chainette.engine.gguf_file import is_gguf, trained_context_length
 from chainette.engine.openai import sampling_fields
@@ -74,8 +74,7 @@ def slots(spec: EngineSpec) -> int:
 
 
 def window(spec: EngineSpec) -> int:
-    # A few more than slots: the next request is there when a slot becomes free.
-    return spec.max_concurrency or slots(spec) + max(2, slots(spec) // 4)
+    return spec.max_concurrency or queued(slots(spec))
 
 
 def base_url(spec: EngineSpec) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from chainette.engine import openai
-from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running
+from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running, queued
 from chainette.engine.endpoint import EndpointEngine
 from chainette.engine.protocol import Engine
 from chainette.engine.replies import Unanswered
@@ -39,7 +39,7 @@ def capabilities(spec: EngineSpec) -> Capabilities:
 
 
 def window(spec: EngineSpec) -> int:
-    return spec.max_concurrency or int(spec.script.get("slots") or ENDPOINT_WINDOW)
+    return spec.max_concurrency or queued(int(spec.script.get("slots") or 0)) or ENDPOINT_WINDOW
 
 
 def base_url(spec: EngineSpec) -> str:
@@ -69,7 +69,9 @@ class ScriptedEngine(EndpointEngine):
         """
         spec = spec or EngineSpec.parse({"name": "scripted", "backend": "scripted", "model": "scripted"})
         script = script or Script.parse(spec.script, f'engine "{spec.name}": script')
-        super().__init__(spec, base_url=base_url(spec), window=spec.max_concurrency or script.slots or ENDPOINT_WINDOW)
+        super().__init__(
+            spec, base_url=base_url(spec), window=spec.max_concurrency or queued(script.slots or 0) or ENDPOINT_WINDOW
+        )
         self._performance = Performance(script)
         self._dead = False
 

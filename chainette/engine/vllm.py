@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainette.engine import openai
-from chainette.engine.backends import ALL_SAMPLING, Launch, Running
+from chainette.engine.backends import ALL_SAMPLING, Launch, Running, queued
 from chainette.engine.protocol import Engine
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
@@ -20,7 +20,7 @@ def capabilities(spec: EngineSpec) -> Capabilities:
 
 
 def window(spec: EngineSpec) -> int:
-    return spec.max_concurrency or int(spec.vllm_args.get("max_num_seqs") or 0) or openai.window(spec)
+    return spec.max_concurrency or queued(int(spec.vllm_args.get("max_num_seqs") or 0)) or openai.window(spec)
 
 
 def base_url(spec: EngineSpec) -> str | None:

@@ -53,6 +53,7 @@ class Job:
         self._stopper = stopper
         self._started = time.time()
         self._interrupted = 0
+        self._outcome = Outcome()
 
     def say(self, event: Event) -> None:
         if not isinstance(event, Progressed | ChunkCommitted):
@@ -75,6 +76,7 @@ class Job:
             try:
                 self._prepare()
                 executor = self._executor(broker, results, finals)
+                self._outcome = executor.outcome
                 self._say_started()
                 outcome = await self._drive(executor, chunks, signals)
                 state, message = self._ending(outcome)
@@ -130,9 +132,8 @@ class Job:
 
     def _sync(self, progress: Progressed) -> None:
         self._folder.sync()
-        outcome = Outcome(progress.rows_read, progress.rows_done)
         graph = self._checked.graph
-        self._folder.write_status(status_record(self._folder, graph, "running", self._started, progress, outcome))
+        self._folder.write_status(status_record(self._folder, graph, "running", self._started, progress, self._outcome))
 
     async def _drive(
         self, executor: Executor, chunks: Iterator[InputChunk], signals: AsyncIterator[signal.Signals] | None
@@ -195,7 +196,7 @@ class Job:
 
     def _close(self, executor: Executor | None, state: str, message: str) -> ChainetteError | None:
         """The run's last words, in the folder and to the listener. Returns what could not be written."""
-        outcome = executor.outcome if executor is not None else Outcome()
+        outcome = self._outcome
         progress = executor.statistics() if executor is not None else None
         failed: ChainetteError | None = None
         try:

@@ -58,7 +58,7 @@ class EngineSpec(BaseModel):
     request_timeout_s: float = Field(600, gt=0)
     """For one call on the wire; `Step.timeout_s` is the tighter limit of a step."""
     max_concurrency: int | None = Field(None, ge=1)
-    """Calls in flight at once; without it what the engine says it can take, or 64 for an endpoint."""
+    """Calls in flight at once; without it what the engine says it can take, or 128 for an endpoint."""
     max_retries: int = Field(6, ge=0)
     """Times a call is sent again after 408, 409, 429, 5xx or a broken connection."""
     retry_wait_s: float = Field(0.5, ge=0)
