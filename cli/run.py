@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,6 +107,8 @@ def run(
 
     chainette run examples.reviews:chain -i examples/reviews.jsonl
     """
+    # What follows imports much and throws nothing away; the run turns the collector on again.
+    gc.disable()
     call = _understood(parse_call(words, input, output_dir), reuse, dry_run)
     refuse_empty(
         input=call.input, output_dir=call.output_dir, id_field=id_field, max_failed=max_failed, engines=engines
@@ -160,8 +163,8 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     import os
     import shlex
 
-    from chainette.cli.summary import run_word
     from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
+    from chainette.cli.wording import run_word
     from chainette.errors import ChainError, ChainetteError
 
     out, err = sys.stdout, sys.stderr

@@ -195,8 +195,7 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
 def summary_lines(about: dict[str, Any]) -> list[Text]:
     """The same for a person."""
     from chainette.cli.screen import BAD, GOOD, NAME, QUIET, line
-    from chainette.cli.summary import run_word
-    from chainette.cli.wording import count, counted, one_line, seconds
+    from chainette.cli.wording import count, counted, one_line, run_word, seconds
 
     style = GOOD if about["state"] == "done" else BAD if about["state"] in ("stopped", "died", "broken") else "yellow"
     lines = [line((one_line(about["run"]), NAME), "  ", (about["state"], style), (f"  {about['folder']}", QUIET))]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from rich.text import Text
 
 from chainette.cli.failures import alike
 from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, cut, line
-from chainette.cli.wording import Glyphs, count, counted, one_line, rate, seconds
+from chainette.cli.wording import Glyphs, count, counted, one_line, rate, run_word, seconds
 from chainette.events import RunFinished
 
 COMMONEST = 3
@@ -54,12 +53,6 @@ def next_command(finished: RunFinished) -> str:
     if finished.state != "done":
         return f"chainette show {run}"
     return ""
-
-
-def run_word(folder: str) -> str:
-    """How `show` is told which run: by its name when it lies in `runs/`, else by its path."""
-    path = Path(folder)
-    return shlex.quote(path.name if path.parent == Path("runs") else folder)
 
 
 def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:

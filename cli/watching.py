@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from chainette.cli.progress import RunState
-from chainette.cli.screen import console, glyphs, is_live
 from chainette.events import Event
 
 
@@ -58,6 +57,8 @@ class Screen:
             return JsonLines(out)
         if self.quiet:
             return Silence()
+        from chainette.cli.screen import glyphs, is_live
+
         if is_live(err):
             from chainette.cli.live import LiveView
 
@@ -71,6 +72,7 @@ class Screen:
         if self.json_logs:
             return
         if not self.quiet and state.finished is not None:
+            from chainette.cli.screen import console, glyphs, is_live
             from chainette.cli.summary import plain_summary, summary
 
             signs = glyphs(err, self.icons)

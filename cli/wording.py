@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 # CSI and OSC sequences: colours, cursor movements, window titles, links.
 _ESCAPES = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-_]")
@@ -97,3 +99,9 @@ def size(bytes_: float) -> str:
             return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
         bytes_ /= 1000
     return f"{bytes_:.1f} TB"
+
+
+def run_word(folder: str) -> str:
+    """How `show` is told which run: by its name when it lies in `runs/`, else by its path."""
+    path = Path(folder)
+    return shlex.quote(path.name if path.parent == Path("runs") else folder)

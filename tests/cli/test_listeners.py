@@ -9,9 +9,9 @@ from chainette.cli.jsonlog import JsonLines
 from chainette.cli.live import LiveView
 from chainette.cli.plain import PlainLines
 from chainette.cli.progress import RunState
-from chainette.cli.summary import plain_summary, run_word
+from chainette.cli.summary import plain_summary
 from chainette.cli.watching import Screen, Silence
-from chainette.cli.wording import ICONS, PLAIN
+from chainette.cli.wording import ICONS, PLAIN, run_word
 from chainette.events import ChunkCommitted, EngineStarted, EngineStarting, Event, Interrupted, Warned
 from tests.cli.hand_made import FOLDER, everywhere, finished, node, progressed, started
 
