@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from typing import Any, NoReturn, TextIO, cast
 
 
@@ -11,7 +12,7 @@ class Unwritable(Exception):
     """Standard output takes no more."""
 
 
-class _Stream:
+class _Stream(ABC):
     """A text stream that behaves as the one it stands before, but for what a failed write means."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -41,8 +42,9 @@ class _Stream:
         except (OSError, ValueError) as error:
             self._failed(error)
 
+    @abstractmethod
     def _failed(self, error: Exception) -> None:
-        raise NotImplementedError
+        """What a write that did not succeed means."""
 
 
 class Watched(_Stream):

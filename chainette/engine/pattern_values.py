@@ -8,6 +8,11 @@ from typing import Any
 
 Draw = Callable[[int], int]
 
+
+class _IrregularError(Exception):
+    """The expression uses something that is no regular language, or that this does not know."""
+
+
 MAX_REPEATS = 4
 """Beyond the least number a repetition asks for."""
 MAX_TRIES = 50
@@ -31,7 +36,7 @@ def pattern_maker(pattern: str) -> Callable[[Draw], str] | None:
     try:
         matches = re.compile(pattern).search
         text_of = _sequence(_parser.parse(pattern))
-    except (re.error, NotImplementedError, RecursionError):
+    except (re.error, _IrregularError, LookupError, RecursionError):
         return None
 
     def make(draw: Draw) -> str:
@@ -72,7 +77,7 @@ def _part(kind: str, value: Any) -> Callable[[Draw], str]:
     if kind == "BRANCH":
         options = [_sequence(option) for option in value[1]]
         return lambda draw: options[draw(len(options))](draw)
-    raise NotImplementedError(kind)
+    raise _IrregularError(kind)
 
 
 def _characters(kind: str, value: Any) -> str:

@@ -163,10 +163,10 @@ class Executor:
             flow.failures[index] += failures
             count.failed += len(failures)
             self._settle_failures(rows, failures)
-        if len(made) != len(rows) or failures:
-            count.dropped += self._settle_dropped(node, rows, made, failures)
-        else:
+        if [row.order for row in made] == [row.order for row in rows]:
             count.done += len(rows)
+        else:
+            self._count_outcomes(count, rows, made, failures)
         held = rows[0].ticket is not None
         if held:
             for row in made:
@@ -229,20 +229,21 @@ class Executor:
             if row is not None and row.ticket is not None:
                 row.ticket.failed(order, failure)
 
-    def _settle_dropped(
+    def _count_outcomes(
         self,
-        node: Node,
+        count: NodeCount,
         rows: Sequence[Row],
         made: Sequence[Row],
         failures: Sequence[tuple[tuple[int, ...], Failure]],
-    ) -> int:
-        """Counts what became of `rows`; returns how many were dropped."""
-        fertile = {row.parent.order if row.parent is not None else row.order for row in made}
-        depth = len(rows[0].order)
-        failed = {order[:depth] for order, _ in failures}
-        done = sum(1 for row in rows if row.order in fertile)
-        self.counts[node.index].done += done
-        return sum(1 for row in rows if row.order not in fertile and row.order not in failed)
+    ) -> None:
+        """What became of `rows`, one by one: a row dropped and another doubled are as many as went in."""
+        fertile = {row.parent.order for row in made if row.parent is not None}
+        failed = {own for order, _ in failures for own in (order, order[:-1])}
+        for row in rows:
+            if row.order in fertile:
+                count.done += 1
+            elif row.order not in failed:
+                count.dropped += 1
 
     def _send_on(self, flow: Flow, index: int, rows: Sequence[Row]) -> None:
         for join, entries in self._splits[index]:

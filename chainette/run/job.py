@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError
-from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted
+from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.files.inputs import Input
 from chainette.files.run_folder import NodeOutput, RunFolder
@@ -206,6 +206,8 @@ class Job:
             failed = error
             if state == "done":
                 state, message = "stopped", str(error)
+            else:  # another error ends the run and will be the one that is raised
+                self.say(Warned(str(error)))
         if progress is not None:
             self.say(self._finished(outcome, progress, state, message))
         try:

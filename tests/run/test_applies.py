@@ -36,6 +36,28 @@ def test_a_list_function_that_expands_and_drops_as_many_gives_children_to_their_
     assert pairs(run(times, numbers(3)).outputs) == [("1", 10), ("2.0", 20), ("2.1", 21)]
 
 
+def test_counts_are_right_when_as_many_rows_are_dropped_as_are_added():
+    def times(items: list[Number]) -> list[Number]:
+        return [Number(value=n.value) for n in items for _ in range(n.value)]
+
+    node = run(times, numbers(3)).stats["nodes"]["times"]
+    assert (node["rows_in"], node["done"], node["dropped"], node["rows_out"]) == (3, 2, 1, 3)
+
+
+def test_counts_are_right_when_children_and_only_children_meet():
+    def some(items: list[Number]) -> list[Number]:
+        return [Number(value=n.value) for n in items for _ in range(n.value)]
+
+    def no_twos(n: Number) -> Number:
+        if n.value == 2:
+            raise ValueError("two")
+        return n
+
+    result = Chain(name="c", steps=[apply(some), apply(no_twos)]).run(numbers(4))
+    node = result.stats["nodes"]["no_twos"]
+    assert (node["rows_in"], node["done"], node["failed"], node["dropped"]) == (6, 4, 2, 0)
+
+
 def test_a_list_function_gets_whole_chunks():
     sizes = []
 
