@@ -6,8 +6,9 @@ few times a second and once at the end, so a listener never has to count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -25,8 +26,61 @@ class NodeCount:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     retried: int = 0
+    calls: int = 0
+    """Calls that were made, one for every line in `calls/` but for those that were reused."""
+    reused: int = 0
+    """Calls whose answer was taken from another run."""
     seconds: float = 0.0
     """Time the node's calls or functions took, added up; calls overlap, so it may exceed the run's time."""
+
+    def add(self, other: NodeCount, times: int = 1) -> None:
+        for name in _NODE_COUNTS:
+            setattr(self, name, getattr(self, name) + times * getattr(other, name))
+
+    def public(self) -> dict[str, Any]:
+        """What is not zero."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+_NODE_COUNTS = tuple(f.name for f in fields(NodeCount))
+
+
+@dataclass(slots=True)
+class RunCount:
+    """What became of input rows: of those of one chunk, or of all."""
+
+    rows: int = 0
+    """Input rows whose whole way is finished."""
+    rows_out: int = 0
+    rows_failed: int = 0
+    """Input rows with a failure anywhere below them."""
+    rows_dropped: int = 0
+    """Input rows of which nothing came out and nothing failed."""
+    nodes: dict[str, NodeCount] = field(default_factory=dict)
+
+    def add(self, other: RunCount, times: int = 1) -> None:
+        self.rows += times * other.rows
+        self.rows_out += times * other.rows_out
+        self.rows_failed += times * other.rows_failed
+        self.rows_dropped += times * other.rows_dropped
+        for id, count in other.nodes.items():
+            self.nodes.setdefault(id, NodeCount()).add(count, times)
+
+    def public(self) -> dict[str, Any]:
+        nodes = {id: count.public() for id, count in self.nodes.items()}
+        own = {name: getattr(self, name) for name in _RUN_COUNTS}
+        return {**own, "nodes": {id: count for id, count in nodes.items() if count}}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RunCount:
+        """From what `public` gave; what it does not name is zero."""
+        count = cls(**{name: record.get(name, 0) for name in _RUN_COUNTS})
+        for id, node in record.get("nodes", {}).items():
+            count.nodes[id] = NodeCount(**{name: value for name, value in node.items() if name in _NODE_COUNTS})
+        return count
+
+
+_RUN_COUNTS = ("rows", "rows_out", "rows_failed", "rows_dropped")
 
 
 @dataclass(slots=True)
@@ -58,6 +112,8 @@ class RunStarted:
     engines: tuple[tuple[str, str], ...]
     """(name, what it is in words) of every engine the run uses."""
     warnings: tuple[str, ...] = ()
+    rows_before: int = 0
+    """Input rows that were finished before, in a run that goes on."""
 
 
 @dataclass(frozen=True, slots=True)

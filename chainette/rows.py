@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,6 +76,20 @@ class JoinedRow(Row):
     aliases: dict[str, Row | list[Row] | None]
 
 
+class Absent:
+    """Stands for a row of a chunk that is left as it is when others of the chunk are done again."""
+
+
+@dataclass(slots=True)
+class Again:
+    """What is to be done otherwise when rows of a chunk go through the chain once more."""
+
+    anew: frozenset[tuple[str, str]]
+    """(node id, row id) of the failures to heal: what the log has of them is not taken."""
+    kept: Mapping[tuple[str, str], Failure]
+    """(node id, row id) of the failures that stay."""
+
+
 @dataclass(slots=True)
 class InputChunk:
     """Consecutive input rows as they were read, before anything is made of them."""
@@ -84,9 +99,16 @@ class InputChunk:
     """Position of the first row in the whole input."""
     ids: list[str]
     values: list[Any]
-    """Instances of the chain's input type; a row that does not fit is a `Failure` in its place."""
+    """Instances of the chain's input type; a row that does not fit is a `Failure` in its place, one that does not take
+    part is `Absent`."""
     raw: list[Any]
     """The rows as read: dicts, ready to be written as JSON."""
+    again: Again | None = None
+
+    @property
+    def present(self) -> list[int]:
+        """Positions of the rows that take part."""
+        return [position for position, value in enumerate(self.values) if value is not Absent]
 
 
 @dataclass(slots=True)

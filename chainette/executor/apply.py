@@ -47,7 +47,7 @@ class ApplyOperator:
     def __init__(self, node: Node, executor: Executor) -> None:
         self.node = node
         self._executor = executor
-        self._count = executor.counts[node.index]
+        self._router = executor.router
         shape = node.apply.shape
         self._shape = shape
         self._take = taker(node)
@@ -63,7 +63,7 @@ class ApplyOperator:
         )
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
-        self._count.waiting += len(rows)
+        flow.counts[self.node.index].waiting += len(rows)
         if self._list is not None:
             flow.pending.setdefault(self.node.index, []).extend(rows)
             return
@@ -77,7 +77,7 @@ class ApplyOperator:
             self._queue.append((flow, sorted(rows, key=lambda row: row.order)))
             self._start()
         else:
-            self._executor.close_if_empty(flow, self.node.index)
+            self._router.close_if_empty(flow, self.node.index)
 
     def _start(self) -> None:
         limit = _THREADS if self._row_s > _SLOW_S or self._shape.is_async else 1
@@ -90,8 +90,7 @@ class ApplyOperator:
             while self._queue and not self._executor.stopping:
                 jobs = self._next_jobs()
                 rows = sum(len(part) for _, part in jobs)
-                self._count.waiting -= rows
-                self._count.running += rows
+                self._note_running(jobs)
                 started = time.perf_counter()
                 try:
                     if self._shape.is_async and self._list is None:
@@ -99,15 +98,25 @@ class ApplyOperator:
                     else:
                         results = await self._executor.threads.run(self._run_all, jobs)
                 finally:
-                    self._count.running -= rows
-                spent = time.perf_counter() - started
-                self._count.seconds += spent
-                self._row_s = spent / rows
+                    self._row_s = (time.perf_counter() - started) / rows
+                    self._note_ran(jobs)
                 for flow, part, (made, failures) in results:
-                    self._executor.leave(flow, self.node, part, made, failures)
+                    self._router.leave(flow, self.node, part, made, failures)
                 self._start()
         finally:
             self._busy -= 1
+
+    def _note_running(self, jobs: list[tuple[Flow, Sequence[Row]]]) -> None:
+        for flow, part in jobs:
+            count = flow.counts[self.node.index]
+            count.waiting -= len(part)
+            count.running += len(part)
+
+    def _note_ran(self, jobs: list[tuple[Flow, Sequence[Row]]]) -> None:
+        for flow, part in jobs:
+            count = flow.counts[self.node.index]
+            count.running -= len(part)
+            count.seconds += self._row_s * len(part)
 
     def _next_jobs(self) -> list[tuple[Flow, Sequence[Row]]]:
         """One slice; small ones that wait are taken together, so that rows that arrive alone share a thread."""

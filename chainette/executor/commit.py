@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
+from chainette.events import NodeCount, RunCount
 from chainette.executor.flow import Flow
 from chainette.graph import INPUT_ID, Graph, Node
 from chainette.graph.nodes import Edge
@@ -23,10 +24,9 @@ class Committed:
     final: list[Row]
     flat: dict[str, Sequence[int]]
     """Column -> per final row the position among the node's values, -1 for none."""
-    failed_rows: int
-    """Input rows with a failure anywhere below them."""
-    dropped_rows: int
-    """Input rows of which nothing came out and nothing failed."""
+    count: RunCount
+    failing: RunCount | None
+    """What of `count` its failed rows add, None without any; costs (tokens, seconds) are not told apart."""
 
 
 def gather(graph: Graph, flow: Flow, columns: Sequence[Node]) -> Committed:
@@ -43,8 +43,38 @@ def gather(graph: Graph, flow: Flow, columns: Sequence[Node]) -> Committed:
     flat = _flatten(graph, flow, ordered, final, columns)
     failed = {order[0] for found in flow.failures for order, _ in found}
     reached = {row.order[0] for row in final}
-    dropped = len(flow.inputs.ids) - len(failed | reached)
-    return Committed(chunks, final, flat, len(failed), dropped)
+    present = len(flow.inputs.present)
+    dropped = present - len(failed | reached)
+    nodes = {node.id: flow.counts[node.index] for node in graph.shown}
+    count = RunCount(present, len(final), len(failed), dropped, nodes)
+    return Committed(chunks, final, flat, count, _failing(graph, flow, failed, final) if failed else None)
+
+
+def _failing(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -> RunCount:
+    """The rows of failed input rows, counted node by node; a retry takes them out before it adds theirs again."""
+    made: list[list[Row]] = [[row for row in rows if row.order[0] in failed] for rows in flow.rows]
+    opened = len(failed) - len(flow.failures[0])
+    came_out = [opened if node.kind == "input" else len(made[node.index]) for node in graph.nodes]
+    entered = [0] * len(graph.nodes)
+    for node in graph.nodes[1:]:  # parents come first
+        sources = [n for n, edges in enumerate(graph.edges) for edge in edges if edge.target == node.index]
+        entered[node.index] = sum(came_out[n] for n in ([node.parent] if node.kind == "join" else sources))
+        if node.kind == "branch":
+            came_out[node.index] = entered[node.index]
+    total = RunCount(len(failed), sum(row.order[0] in failed for row in final), len(failed))
+    for node in graph.shown:
+        index = node.index
+        fertile = {row.parent.order for row in made[index] if row.parent is not None}
+        samples = node.kind == "step" and node.step.samples > 1
+        stopped = {order[:-1] if samples else order for order, _ in flow.failures[index]}
+        total.nodes[node.id] = NodeCount(
+            entered=entered[index],
+            done=len(fertile),
+            made=len(made[index]),
+            failed=len(flow.failures[index]),
+            dropped=entered[index] - len(fertile | stopped),
+        )
+    return total
 
 
 def _sorted(rows: list[Row]) -> list[Row]:

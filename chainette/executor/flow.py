@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from chainette.events import NodeCount
 from chainette.graph import Graph
 from chainette.rows import Failure, InputChunk, JoinedRow, Row
 
@@ -11,7 +12,7 @@ from chainette.rows import Failure, InputChunk, JoinedRow, Row
 class Flow:
     """One chunk: per node what is open, what came out and what failed."""
 
-    __slots__ = ("begun", "closed", "failures", "index", "inputs", "open", "pending", "rows", "sources")
+    __slots__ = ("begun", "closed", "counts", "failures", "index", "inputs", "open", "pending", "rows", "sources")
 
     def __init__(self, graph: Graph, inputs: InputChunk) -> None:
         count = len(graph.nodes)
@@ -34,6 +35,8 @@ class Flow:
         self.failures: list[list[tuple[tuple[int, ...], Failure]]] = [[] for _ in range(count)]
         self.begun: dict[int, float] = {}
         """Input position -> when its first node took it, on the monotonic clock; kept for chains with a deadline."""
+        self.counts = [NodeCount() for _ in range(count)]
+        """What became of the chunk's rows at each node, so far."""
         self.closed = 0
         """Nodes that no row can enter or leave any more."""
 

@@ -10,7 +10,7 @@ from chainette.graph import Node
 from chainette.rows import Failure, Row
 
 if TYPE_CHECKING:
-    from chainette.executor.executor import Executor
+    from chainette.executor.router import Router
 
 
 class Operator(Protocol):
@@ -30,27 +30,27 @@ class Operator(Protocol):
 class BranchOperator:
     """Lets rows into a branch as they are."""
 
-    def __init__(self, node: Node, executor: Executor) -> None:
+    def __init__(self, node: Node, router: Router) -> None:
         self.node = node
-        self._executor = executor
+        self._router = router
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
-        self._executor.leave(flow, self.node, rows, rows)
+        self._router.leave(flow, self.node, rows, rows)
 
     def drained(self, flow: Flow) -> None:
-        self._executor.close_if_empty(flow, self.node.index)
+        self._router.close_if_empty(flow, self.node.index)
 
 
 class JoinOperator:
     """Gives a row what its branches made of it, once every ticket is back."""
 
-    def __init__(self, node: Node, executor: Executor) -> None:
+    def __init__(self, node: Node, router: Router) -> None:
         self.node = node
-        self._executor = executor
+        self._router = router
 
     def split(self, flow: Flow, row: Row) -> list[Ticket]:
         """A row enters the group: it now waits here, and these are its tickets, one per branch in order."""
-        count = self._executor.counts[self.node.index]
+        count = flow.counts[self.node.index]
         count.entered += 1
         count.waiting += 1
         flow.open[self.node.index] += 1
@@ -72,10 +72,10 @@ class JoinOperator:
                 self._join(flow, ticket.state)
 
     def drained(self, flow: Flow) -> None:
-        self._executor.close_if_empty(flow, self.node.index)
+        self._router.close_if_empty(flow, self.node.index)
 
     def _join(self, flow: Flow, state: JoinState) -> None:
-        self._executor.counts[self.node.index].waiting -= 1
+        flow.counts[self.node.index].waiting -= 1
         row = joined_row(state, self.node.index)
         main, tickets = state.main, state.tickets
         state.tickets = []  # tickets know their state: without this the collector would have to find every row
@@ -85,7 +85,7 @@ class JoinOperator:
             ticket.arrived = []  # each of them knows its ticket: another circle
             if ticket.failure is not None:
                 if branch.missing == "fail":
-                    self._executor.fail(flow, self.node, main, self._failure(main, branch.name, ticket.failure))
+                    self._router.fail(flow, self.node, main, self._failure(main, branch.name, ticket.failure))
                     return
                 row.aliases[branch.alias] = arrived if branch.many and arrived else None
             elif branch.many or len(arrived) > 1:
@@ -97,9 +97,9 @@ class JoinOperator:
             else:
                 dropped = True
         if dropped:
-            self._executor.drop(flow, self.node, main)
+            self._router.drop(flow, self.node, main)
         else:
-            self._executor.leave(flow, self.node, [main], [row])
+            self._router.leave(flow, self.node, [main], [row])
 
     def _failure(self, main: Row, branch: str, cause: Failure) -> Failure:
         message = f'branch "{branch}" has no value: {cause.kind} at "{cause.node_id}": {cause.message}'

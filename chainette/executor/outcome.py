@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from chainette.events import RunCount
+
 _CAUSES = 1000
 """Different failure messages that are kept for the summary."""
 
@@ -27,13 +29,9 @@ class ExecutorOptions:
 class Outcome:
     """How far the executor got."""
 
+    count: RunCount = field(default_factory=RunCount)
+    """Of the rows whose chunk is committed, in a run that goes on also of those from before."""
     rows_read: int = 0
-    rows_done: int = 0
-    """Input rows whose chunk is committed."""
-    rows_failed: int = 0
-    """Input rows with a failure anywhere below them."""
-    rows_dropped: int = 0
-    rows_out: int = 0
     stopped: str = ""
     """Why it ended before the last row; empty when it did not."""
     error: Exception | None = None
@@ -48,7 +46,7 @@ class Outcome:
 
     def too_many(self, options: ExecutorOptions) -> str:
         """Why the failures are too many, or the empty string."""
-        failed, total = self.rows_failed, options.rows_total
+        failed, total = self.count.rows_failed, options.rows_total
         if options.max_failed is not None and failed > options.max_failed:
             rows = "row" if failed == 1 else "rows"
             return f"{failed} {rows} failed, more than the {options.max_failed:g} that --max-failed allows"

@@ -5,14 +5,14 @@ Knows rows only as jobs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from chainette.engine.protocol import Engine
-from chainette.events import EngineCount
+from chainette.events import EngineCount, NodeCount
 from chainette.executor.feed import Feed
 from chainette.executor.lane import Lane
 
@@ -75,15 +75,15 @@ class LaneService:
         if self._starting is not None:
             self._starting.cancel()
 
-    def count(self) -> EngineCount:
-        """What the lane's engine is doing."""
+    def count(self, nodes: Mapping[str, NodeCount]) -> EngineCount:
+        """What the lane's engine is doing; `nodes` are the counts of all nodes."""
         lane = self.lane
-        served = [step.count for step in self._steps]
+        served = [nodes[step.node.id] for step in self._steps]
         return EngineCount(
             window=lane.window,
             running=lane.running,
             waiting=lane.waiting,
-            calls=sum(step.calls for step in self._steps),
+            calls=sum(count.calls for count in served),
             errors=sum(count.failed for count in served),
             prompt_tokens=sum(count.prompt_tokens for count in served),
             completion_tokens=sum(count.completion_tokens for count in served),
@@ -99,9 +99,9 @@ class LaneService:
                     return
                 await lane.more()
                 continue
-            operator, flow, row, deadline = job
+            operator, flow, row, deadline, asking = job
             lane.running += 1
             if lane.waiting < 2 * lane.window:
                 self._feed.wake()
-            await operator.serve(flow, row, deadline)
+            await operator.serve(flow, row, deadline, asking)
             lane.running -= 1

@@ -10,8 +10,10 @@ import orjson
 from pydantic import ValidationError
 
 from chainette.engine.protocol import Answer, CallError, Choice, Engine, Prepared
+from chainette.executor.call_record import MAX_RAW, error_record, outcome_of, record_of, reused_record
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
+from chainette.executor.past import Past
 from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.reach import taker
@@ -19,12 +21,10 @@ from chainette.graph.signature import digest, schema_of
 from chainette.prompts import CompiledPrompt
 from chainette.prompts.compiled import PromptError
 from chainette.rows import Failure, FailureKind, Row, StepRow
+from chainette.specs import EngineSpec
 
 if TYPE_CHECKING:
     from chainette.executor.executor import Executor
-
-_MAX_RAW = 100_000
-"""Characters of a refused answer that go into `failed/`; `calls/` has all of it."""
 
 
 class Refusal(Exception):
@@ -36,40 +36,62 @@ class Refusal(Exception):
         self.raw = raw
 
 
+class Asking:
+    """One row at a step: what it was asked so far, and what came of it."""
+
+    __slots__ = ("attempt", "deadline", "given_up", "key", "messages", "recalled", "refusals", "row", "taken")
+
+    def __init__(self, row: Row, deadline: float | None, samples: int) -> None:
+        self.row = row
+        self.deadline = deadline
+        self.messages: list[dict[str, Any]] = []
+        self.key = ""
+        self.attempt = 0
+        """Calls that were made, now or before."""
+        self.taken: list[StepRow | None] = [None] * samples
+        self.refusals: list[Refusal | None] = [None] * samples
+        self.given_up = False
+        """No further call could help."""
+        self.recalled: list[tuple[dict[str, Any], bool]] = []
+        """Records of calls that were not made again, and whether each has to be noted down."""
+
+
 class StepOperator:
     """One step of a run."""
 
-    def __init__(self, node: Node, executor: Executor, prompt: CompiledPrompt, lane: Lane) -> None:
+    def __init__(self, node: Node, executor: Executor, prompt: CompiledPrompt, lane: Lane, spec: EngineSpec) -> None:
         self.node = node
         self.prompt = prompt
         self._executor = executor
+        self._router = executor.router
         self.lane = lane
-        self.count = executor.counts[node.index]
         step = node.step
         self._take = taker(node)
         self._validate = step.output_model.__pydantic_validator__.validate_json
         self._plain = plain_type(step.output_model)
         self._attempts = step.retries + 1
         self._samples = step.samples
-        self._key_head = ""
+        self._schema = schema_of(step.output_model)
+        many = self._samples > 1
+        self._sampling = step.sampling.model_copy(update={"n": self._samples}) if many else step.sampling
+        self._key_head = digest(self._schema, self._sampling.given(), spec.model, spec.revision)
         self._engine: Engine | None = None
         self._prepared: Prepared | None = None
-        self.calls = 0
-        """Requests that were answered or given up, as many as there are lines in `calls/`."""
 
     def bind(self, engine: Engine) -> None:
         """Compiles what all calls of the step have in common, for the engine that is now alive."""
-        step = self.node.step
-        sampling = step.sampling.model_copy(update={"n": self._samples}) if self._samples > 1 else step.sampling
-        schema = schema_of(step.output_model)
-        self._prepared = engine.prepare(schema, sampling)
+        self._prepared = engine.prepare(self._schema, self._sampling)
         self._engine = engine
-        self._key_head = digest(schema, sampling.given(), engine.spec.model, engine.spec.revision)
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
+        flow.counts[self.node.index].waiting += len(rows)
+        replayer = self._executor.replayer
         for row in rows:
-            self.lane.put(self.node.index, (self, flow, row, self._deadline(flow, row)))
-        self.count.waiting += len(rows)
+            deadline = self._deadline(flow, row)
+            if replayer is None:
+                self.lane.put(self.node.index, (self, flow, row, deadline, None))
+            else:
+                replayer.put(self, flow, row, deadline)
 
     def _deadline(self, flow: Flow, row: Row) -> float | None:
         """When the row's time at this step is over, on the monotonic clock; the smaller of step and chain."""
@@ -82,74 +104,133 @@ class StepOperator:
         return min(limits)
 
     def drained(self, flow: Flow) -> None:
-        self._executor.close_if_empty(flow, self.node.index)
+        self._router.close_if_empty(flow, self.node.index)
 
-    async def serve(self, flow: Flow, row: Row, deadline: float | None) -> None:
-        """The whole way of one row through this step."""
-        count = self.count
+    async def serve(self, flow: Flow, row: Row, deadline: float | None, asking: Asking | None) -> None:
+        """The whole way of one row through this step, or what is left of it."""
+        count = flow.counts[self.node.index]
         count.waiting -= 1
         count.running += 1
         try:
-            value = self._take(row)
-            messages = self.prompt.messages(row, value)
-        except Exception as error:  # PromptError, ValidationError, or what a property or validator of the user's raises
+            if asking is None:
+                asking = self._begin(row, deadline)
+            while not asking.given_up and asking.attempt < self._attempts and None in asking.taken:
+                asking.attempt += 1
+                count.retried += asking.attempt > 1
+                await self._ask(flow, asking)
+        except _UnfitRow as unfit:
             count.running -= 1
-            self._executor.fail(flow, self.node, row, Failure(row.id, self.node.id, "prompt", _one_line(error)))
+            self._router.fail(flow, self.node, row, unfit.failure)
             return
-        taken: list[StepRow | None] = [None] * self._samples
-        refusals: list[Refusal | None] = [None] * self._samples
-        attempt = 0
-        try:
-            while attempt < self._attempts and None in taken:
-                attempt += 1
-                if attempt > 1:
-                    count.retried += 1
-                if not await self._ask(row, messages, attempt, deadline, taken, refusals):
-                    break
-        finally:
+        except BaseException:
             count.running -= 1
-        self._hand_on(flow, row, taken, refusals, attempt)
+            raise
+        count.running -= 1
+        self._hand_on(flow, asking)
 
-    async def _ask(
-        self,
-        row: Row,
-        messages: list[dict[str, Any]],
-        attempt: int,
-        deadline: float | None,
-        taken: list[StepRow | None],
-        refusals: list[Refusal | None],
-    ) -> bool:
-        """One call. Fills what is still missing; returns whether another call could help."""
+    def _begin(self, row: Row, deadline: float | None) -> Asking:
+        asking = Asking(row, deadline, self._samples)
         try:
-            answer = await self._call(messages, deadline)
-        except CallError as error:
-            self._log(row, messages, attempt, None, error)
-            refusal = Refusal(error.kind, str(error), error.raw)
-            refusals[:] = [None if got is not None else refusal for got in taken]
-            return False
-        outcomes: list[str] = []
-        for position, choice in enumerate(answer.choices[: self._samples]):
-            if taken[position] is None:
-                try:
-                    taken[position] = self._judge(row, position, choice)
-                except Refusal as refusal:
-                    refusals[position] = refusal
-                    outcomes.append(refusal.kind)
-        for position in range(len(answer.choices), self._samples):
-            refusals[position] = Refusal("http", f"{len(answer.choices)} answers instead of {self._samples}")
-        self._log(row, messages, attempt, answer, None, outcomes)
-        return True
+            asking.messages = self.prompt.messages(row, self._take(row))
+        except Exception as error:  # PromptError, ValidationError, or what a property or validator of the user's raises
+            raise _UnfitRow(Failure(row.id, self.node.id, "prompt", _one_line(error))) from None
+        asking.key = digest(self._key_head, asking.messages)
+        return asking
 
-    async def _call(self, messages: list[dict[str, Any]], deadline: float | None) -> Answer:
-        engine, count = self._engine, self.count
+    def recall(self, flow: Flow, row: Row, deadline: float | None, past: Past) -> Asking | Failure:
+        """As far as the row came without a call. In a thread."""
+        try:
+            asking = self._begin(row, deadline)
+        except _UnfitRow as unfit:
+            return unfit.failure
+        again = flow.inputs.again
+        while not asking.given_up and asking.attempt < self._attempts and None in asking.taken:
+            found = past.find(self.node.id, row.id, asking.key, asking.attempt + 1, again)
+            if found is None:
+                break
+            asking.attempt += 1
+            asking.recalled.append(found)
+            self._weigh(asking, outcome_of(found[0]))
+        return asking
+
+    def resume(self, flow: Flow, row: Row, asking: Asking | Failure) -> None:
+        """Goes on from what `recall` found."""
+        count = flow.counts[self.node.index]
+        if isinstance(asking, Failure):
+            count.waiting -= 1
+            self._router.fail(flow, self.node, row, asking)
+            return
+        for position, (record, is_others) in enumerate(asking.recalled):
+            self._count_recalled(flow, record, is_others, retried=position > 0)
+            if is_others:
+                self._write(reused_record(record, row.id, self._executor.past.other_run))
+        asking.recalled = []
+        if asking.given_up or asking.attempt >= self._attempts or None not in asking.taken:
+            count.waiting -= 1
+            self._hand_on(flow, asking)
+        else:
+            self.lane.put(self.node.index, (self, flow, row, asking.deadline, asking))
+
+    def _count_recalled(self, flow: Flow, record: dict[str, Any], is_others: bool, *, retried: bool) -> None:
+        count = flow.counts[self.node.index]
+        if self._executor.past.costs_counted and not is_others:
+            return
+        count.retried += retried
+        if is_others or "reused" in record:
+            count.reused += 1
+            return
+        count.calls += 1
+        usage = record.get("usage")
+        if usage is not None:
+            count.prompt_tokens += usage["prompt_tokens"]
+            count.completion_tokens += usage["completion_tokens"]
+            count.seconds += record["seconds"]
+
+    async def _ask(self, flow: Flow, asking: Asking) -> None:
+        """One call. Fills what is still missing."""
+        count = flow.counts[self.node.index]
+        outcome: Answer | CallError
+        try:
+            outcome = await self._call(flow, asking)
+        except CallError as error:
+            outcome = error
+        count.calls += 1
+        refused = self._weigh(asking, outcome)
+        row_id, key, attempt = asking.row.id, asking.key, asking.attempt
+        if isinstance(outcome, CallError):
+            self._write(error_record(row_id, key, attempt, outcome))
+        else:
+            self._write(record_of(row_id, key, attempt, outcome, refused))
+
+    def _weigh(self, asking: Asking, outcome: Answer | CallError) -> list[str]:
+        """Takes what is good and still missing. Returns why the others were refused."""
+        if isinstance(outcome, CallError):
+            refusal = Refusal(outcome.kind, str(outcome), outcome.raw)
+            asking.refusals = [None if got is not None else refusal for got in asking.taken]
+            asking.given_up = True
+            return []
+        refused: list[str] = []
+        for position, choice in enumerate(outcome.choices[: self._samples]):
+            if asking.taken[position] is None:
+                try:
+                    asking.taken[position] = self._judge(asking.row, position, choice)
+                except Refusal as refusal:
+                    asking.refusals[position] = refusal
+                    refused.append(refusal.kind)
+        for position in range(len(outcome.choices), self._samples):
+            asking.refusals[position] = Refusal("http", f"{len(outcome.choices)} answers instead of {self._samples}")
+        return refused
+
+    async def _call(self, flow: Flow, asking: Asking) -> Answer:
+        engine, count, deadline = self._engine, flow.counts[self.node.index], asking.deadline
         assert engine is not None
         if deadline is None:
-            answer = await engine.call(self._prepared, messages)
+            answer = await engine.call(self._prepared, asking.messages)
         else:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise CallError("timeout", "its time was over before an engine was free")
-            answer = await engine.call(self._prepared, messages, left)
+                raise CallError("timeout", "its time was over before an engine was free", sent=0)
+            answer = await engine.call(self._prepared, asking.messages, left)
         count.prompt_tokens += answer.prompt_tokens
         count.completion_tokens += answer.completion_tokens
         count.seconds += answer.seconds
@@ -179,61 +260,29 @@ class StepOperator:
         made.reasoning = choice.reasoning
         return made
 
-    def _hand_on(
-        self,
-        flow: Flow,
-        row: Row,
-        taken: list[StepRow | None],
-        refusals: list[Refusal | None],
-        attempts: int,
-    ) -> None:
-        made = [got for got in taken if got is not None]
+    def _hand_on(self, flow: Flow, asking: Asking) -> None:
+        row = asking.row
+        made = [got for got in asking.taken if got is not None]
         failures = []
-        for position, refusal in enumerate(refusals):
-            if taken[position] is None and refusal is not None:
+        for position, refusal in enumerate(asking.refusals):
+            if asking.taken[position] is None and refusal is not None:
                 id = f"{row.id}.{position}" if self._samples > 1 else row.id
                 order = (*row.order, position) if self._samples > 1 else row.order
-                raw = refusal.raw[:_MAX_RAW] if refusal.raw is not None else None
-                failure = Failure(id, self.node.id, refusal.kind, str(refusal), attempts, raw)
+                raw = refusal.raw[:MAX_RAW] if refusal.raw is not None else None
+                failure = Failure(id, self.node.id, refusal.kind, str(refusal), asking.attempt, raw)
                 failures.append((order, failure))
-        self._executor.leave(flow, self.node, [row], made, failures)
+        self._router.leave(flow, self.node, [row], made, failures)
 
-    def _log(
-        self,
-        row: Row,
-        messages: list[dict[str, Any]],
-        attempt: int,
-        answer: Answer | None,
-        error: CallError | None,
-        outcomes: Sequence[str] = (),
-    ) -> None:
-        self.calls += 1
-        record: dict[str, Any] = {"_id": row.id, "key": digest(self._key_head, messages), "attempt": attempt}
-        if answer is not None:
-            first = answer.choices[0] if answer.choices else None
-            if self._samples > 1:
-                record["texts"] = [choice.text for choice in answer.choices]
-            else:
-                record["text"] = first.text if first else None
-            record["reasoning"] = first.reasoning if first else None
-            record["finish_reason"] = first.finish_reason if first else None
-            if first is not None and first.logprobs is not None:
-                record["logprobs"] = first.logprobs
-            record["usage"] = {
-                "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens,
-                "cached_tokens": answer.cached_tokens,
-            }
-            record["started_s"] = answer.started_s
-            record["seconds"] = answer.seconds
-            record["replica"] = answer.replica
-            record["sent"] = answer.sent
-            if outcomes:
-                record["refused"] = list(outcomes)
-        if error is not None:
-            record["error"] = {"kind": error.kind, "message": str(error)}
-            record["sent"] = error.sent
+    def _write(self, record: dict[str, Any]) -> None:
         self._executor.folder.log_call(self.node.id, orjson.dumps(record))
+
+
+class _UnfitRow(Exception):
+    """No prompt can be made of the row."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 def _validation_words(error: ValidationError) -> str:

@@ -93,9 +93,36 @@ class RollingFile:
         self._dirty = False
         self._new_names = False
         self._full: list[tuple[Path, int]] = []
-        self.rolled: list[Path] = []
+        self.rolled: list[Position] = []
         """Parts that became full; taken by whoever seals them."""
         self.position = Position(self._path())
+
+    @property
+    def number(self) -> int:
+        """Of the part that grows."""
+        return self._number
+
+    @property
+    def parts(self) -> bool:
+        """Whether it rolls at all."""
+        return self._name is None
+
+    def parts_before(self) -> list[Path]:
+        """The full parts that are there."""
+        paths = [self._folder / part_name(number) for number in range(self._number)]
+        return [path for path in paths if path.exists()]
+
+    @property
+    def total(self) -> int:
+        """Lines in all parts."""
+        return self._number * self._max_lines + self._lines
+
+    def restore(self, number: int, size: int, lines: int) -> None:
+        """Goes on behind that line of that part, which is the file's last. Before the first append."""
+        if lines >= self._max_lines:
+            number, size, lines = number + 1, 0, 0
+        self._number, self._size, self._lines = number, size, lines
+        self.position = Position(self._path(), size, lines)
 
     def append(self, block: bytes, lines: int) -> None:
         """Write whole lines.
@@ -118,16 +145,10 @@ class RollingFile:
         with self._lock:
             try:
                 if self._fd is None:
-                    self._make_folder()
-                    self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-                    self._new_names = True
+                    self._fd = self._open(path)
                 write_all(self._fd, block)
             except OSError as error:
-                if self._fd is not None:
-                    # Only whole lines stay: what follows must not be glued to half a line.
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(self._fd, self._size)
-                        os.lseek(self._fd, self._size, os.SEEK_SET)
+                self._take_back(path)
                 raise folder_error(path, error) from error
             self._dirty = True
             self._size += len(block)
@@ -135,9 +156,32 @@ class RollingFile:
             self.position = Position(path, self._size, self._lines)
             if self._lines == self._max_lines:
                 self._full.append((path, self._fd))
-                self.rolled.append(path)
+                self.rolled.append(self.position)
                 self._fd, self._size, self._lines = None, 0, 0
                 self._number += 1
+
+    def _take_back(self, path: Path) -> None:
+        """Only whole lines stay: what follows must not be glued to half a line. No empty file is left."""
+        if self._fd is None:
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._size)
+            os.lseek(self._fd, self._size, os.SEEK_SET)
+        if not self._size:
+            os.close(self._fd)
+            self._fd = None
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _open(self, path: Path) -> int:
+        """The part, new or as `restore` found it."""
+        if self._size:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            os.lseek(fd, self._size, os.SEEK_SET)
+            return fd
+        self._make_folder()
+        self._new_names = True
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
     def _make_folder(self) -> None:
         if not self._root.is_dir():
@@ -184,9 +228,9 @@ class RollingFile:
             for _, fd in self._full:
                 os.close(fd)
             self._full = []
+            path = self._path() if self._lines else None
             if self._fd is None:
-                return None
-            path = self._path()
+                return path
             os.close(self._fd)
             self._fd = None
             return path

@@ -11,6 +11,9 @@ from datetime import datetime
 INPUT_NODE = "chain_input"
 """The id under which the chain's input stands beside the nodes."""
 
+OPEN = ".open"
+"""The folder where the open parts of Parquet and CSV files grow, as JSONL."""
+
 _UNSAFE = re.compile(r"[^\w.\-=+@ ]")
 _DIGITS = re.compile(r"(\d+)")
 _MAX_BYTES = 120

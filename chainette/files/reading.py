@@ -12,7 +12,7 @@ from chainette.errors import RunFolderError, nearest
 from chainette.files.names import INPUT_NODE, folder_name
 from chainette.files.parts import JsonlPart, find_parts
 from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
-from chainette.files.schema import Column, layout
+from chainette.files.schema import columns_in_csv, layout
 from chainette.files.views import FailuresView, RowsView, lines_with_id
 
 __all__ = ["FailuresView", "RowsView", "RunReader", "RunSummary", "find_run", "list_runs"]
@@ -73,7 +73,7 @@ class RunReader:
             RunFolderError: the run has no such node.
         """
         self._check(node_id)
-        packed = _packed(model) if model is not None else []
+        packed = columns_in_csv([layout(model)]) if model is not None else []
         return RowsView(find_parts(self.path, f"steps/{folder_name(node_id)}", packed), model, bare=bare)
 
     def _check(self, node_id: str) -> None:
@@ -116,14 +116,3 @@ class RunReader:
         self._check(node_id)
         for part in find_parts(self.path, f"calls/{folder_name(node_id)}"):
             yield from part.rows(0, len(part))
-
-
-def _packed(model: Any) -> list[Column]:
-    """The columns that hold JSON text in CSV."""
-    columns = layout(model).columns
-    nested = ("list", "struct")
-    return [
-        Column(c.name, "json" if c.kind in nested else c.kind, stem=c.stem)
-        for c in columns
-        if c.kind in (*nested, "json", "object", "extra")
-    ]

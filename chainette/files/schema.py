@@ -241,3 +241,14 @@ def unpacked(rows: list[dict[str, Any]], packed: Sequence[Column]) -> list[dict[
                 row.pop(column.name, None)
             row.update((column.stem + key, item) for key, item in (value or {}).items())
     return rows
+
+
+def columns_in_csv(layouts: list[Layout]) -> list[Column]:
+    """The columns that hold JSON text in CSV."""
+    nested = ("list", "struct")
+    return [
+        Column(c.name, "json" if c.kind in nested else c.kind, stem=c.stem)
+        for layout in layouts
+        for c in layout.columns
+        if c.kind in (*nested, "json", "object", "extra")
+    ]

@@ -1,4 +1,4 @@
-"""Turns an open part (JSONL) into the Parquet or CSV file it becomes. The file appears whole or not at all."""
+"""Turns an open part (JSONL) into the Parquet or CSV file it becomes, and back. Files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pydantic_core import from_json
 
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error, sync_folder
-from chainette.files.json_text import shortened
+from chainette.files.json_text import encode_rows, shortened
+from chainette.files.parts import CsvPart, ParquetPart
 from chainette.files.schema import Column, Layout, arrow_schema, packer
 
 _GROUP_ROWS = 10_000
@@ -50,6 +51,30 @@ def seal(part: Path, target: Path, format: SealedFormat, layouts: list[Layout]) 
         with contextlib.suppress(OSError):
             os.removedirs(target.parent)
         raise folder_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def unseal(sealed: Path, part: Path, rows: int, in_csv: list[Column]) -> None:
+    """The first `rows` rows of a sealed part as the open part they were, where it can grow again. `sealed` stays.
+
+    Raises:
+        RunFolderError: it cannot be read or written.
+    """
+    source = ParquetPart(sealed) if sealed.suffix == ".parquet" else CsvPart(sealed, in_csv)
+    temporary = part.with_name(f".{part.name}.tmp")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            for start in range(0, rows, _GROUP_ROWS):
+                file.write(encode_rows(list(source.rows(start, min(rows, start + _GROUP_ROWS)))))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, part)
+        sync_folder(part.parent)
+    except OSError as error:
+        raise folder_error(part, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

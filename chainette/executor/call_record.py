@@ -1,0 +1,74 @@
+"""A call as `calls/` holds it: from an answer to a record and back. Knows neither files nor steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainette.engine.protocol import Answer, CallError, Choice
+
+MAX_RAW = 100_000
+"""Characters of a refused answer that go into `failed/`; `calls/` has all of it."""
+
+
+def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequence[str]) -> dict[str, Any]:
+    """`refused` says for each choice that was not taken why not."""
+    record: dict[str, Any] = {"_id": row_id, "key": key, "attempt": attempt}
+    choices = answer.choices
+    if len(choices) == 1:
+        record["text"] = choices[0].text
+        record["reasoning"] = choices[0].reasoning
+        record["finish_reason"] = choices[0].finish_reason
+    else:
+        record["texts"] = [choice.text for choice in choices]
+        record["reasonings"] = [choice.reasoning for choice in choices]
+        record["finish_reasons"] = [choice.finish_reason for choice in choices]
+    if choices and choices[0].logprobs is not None:
+        record["logprobs"] = choices[0].logprobs
+    record["usage"] = {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "cached_tokens": answer.cached_tokens,
+    }
+    record["started_s"] = answer.started_s
+    record["seconds"] = answer.seconds
+    record["replica"] = answer.replica
+    record["sent"] = answer.sent
+    if refused:
+        record["refused"] = list(refused)
+    return record
+
+
+def error_record(row_id: str, key: str, attempt: int, error: CallError) -> dict[str, Any]:
+    """A call that was not answered."""
+    said: dict[str, Any] = {"kind": error.kind, "message": str(error)}
+    if error.raw is not None:
+        said["raw"] = error.raw[:MAX_RAW]
+    return {"_id": row_id, "key": key, "attempt": attempt, "error": said, "sent": error.sent}
+
+
+def outcome_of(record: dict[str, Any]) -> Answer | CallError:
+    """What the call gave, as it gave it."""
+    if "error" in record:
+        error = record["error"]
+        return CallError(error["kind"], error["message"], raw=error.get("raw"), sent=record.get("sent", 1))
+    if "texts" in record:
+        columns = (record["texts"], record["finish_reasons"], record["reasonings"])
+        choices = [Choice(text, finish, reasoning) for text, finish, reasoning in zip(*columns, strict=True)]
+    else:
+        choices = [Choice(record["text"], record["finish_reason"], record.get("reasoning"))]
+    usage = record.get("usage", {})
+    return Answer(
+        choices,
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        cached_tokens=usage.get("cached_tokens", 0),
+        seconds=record.get("seconds", 0.0),
+    )
+
+
+def reused_record(record: dict[str, Any], row_id: str, run: str) -> dict[str, Any]:
+    """The record of another run (or row) as it stands in this run's log."""
+    source = {"run": run, "_id": record["_id"]}
+    kept = {name: value for name, value in record.items() if name not in ("_id", "reused")}
+    return {"_id": row_id, **kept, "reused": record.get("reused", source)}

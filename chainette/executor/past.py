@@ -1,0 +1,46 @@
+"""Calls that were made before and need not be made again. Knows the logs they are in, not what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chainette.files.call_index import CallIndex
+from chainette.rows import Again
+
+
+@dataclass(slots=True)
+class Past:
+    """Where a call is looked up before it is made. Asked from one thread at a time."""
+
+    own: CallIndex | None = None
+    """This run's own log: a row gets what it got, failed calls included."""
+    healed: CallIndex | None = None
+    """What of the own log was added since failures are being healed: the only calls their rows get."""
+    other: CallIndex | None = None
+    """Another run's log, or the own one from before the chain changed: any row may take a call of the same key, once."""
+    other_run: str = ""
+    costs_counted: bool = False
+    """What the own calls cost is in the counts already."""
+
+    def find(
+        self, node_id: str, row_id: str, key: str, attempt: int, again: Again | None
+    ) -> tuple[dict[str, Any], bool] | None:
+        """The record, and whether it is another row's or run's, so that it has to be noted down as this row's."""
+        if again is not None and (node_id, row_id) in again.anew:
+            record = self.healed.find(key, attempt, row_id) if self.healed is not None else None
+            return None if record is None else (record, False)
+        if self.own is not None:
+            record = self.own.find(key, attempt, row_id)
+            if record is not None:
+                return record, False
+        if self.other is not None:
+            record = self.other.take(key, attempt, row_id)
+            if record is not None:
+                return record, True
+        return None
+
+    def close(self) -> None:
+        for index in (self.own, self.healed, self.other):
+            if index is not None:
+                index.close()

@@ -1,0 +1,78 @@
+"""`inputs/`: the rows as they were read, each once. Rows that are read again are compared with it, never written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from chainette.errors import InputError
+from chainette.files.disk import Position, RollingFile
+from chainette.files.dumping import Dumped, id_rows
+from chainette.files.json_text import encode_rows, shortened
+from chainette.files.names import part_name
+from chainette.rows import InputChunk
+
+
+class InputLog:
+    """The input rows of one run, in order."""
+
+    def __init__(self, root: Path, max_lines: int) -> None:
+        self._folder = root / "inputs"
+        self._max_lines = max_lines
+        self.file = RollingFile(root, self._folder, max_lines)
+        self.known = 0
+        """Rows that were there when the folder was opened again."""
+        self._next = -1
+        self._stored: Iterator[tuple[bytes, Position]] = iter(())
+
+    def restore(self, number: int, size: int, lines: int) -> None:
+        """Goes on behind what is there."""
+        self.file.restore(number, size, lines)
+        self.known = self.file.total
+
+    def add(self, chunk: InputChunk) -> Position:
+        """Writes the rows that are not there yet, in order. Returns where the chunk's last row ends.
+
+        Raises:
+            InputError: a row was read before and was another one.
+            RunFolderError: they cannot be written.
+        """
+        rows = id_rows(chunk.ids, Dumped(chunk.raw))
+        block = encode_rows(rows)
+        seen = min(max(self.known - chunk.first, 0), len(rows))
+        position = self.file.position
+        if seen:
+            lines = block.split(b"\n")[:-1]
+            position = self._compare(chunk, lines[:seen])
+            block = b"".join([line + b"\n" for line in lines[seen:]])
+        if seen < len(rows):
+            self.file.append(block, len(rows) - seen)
+            position = self.file.position
+        return position
+
+    def _compare(self, chunk: InputChunk, lines: list[bytes]) -> Position:
+        if self._next != chunk.first:
+            self._stored = self._lines_from(chunk.first)
+        self._next = chunk.first + len(lines)
+        position = self.file.position
+        for line, id in zip(lines, chunk.ids, strict=False):
+            stored, position = next(self._stored)
+            if line != stored[:-1]:
+                now, before = (shortened(text.decode(), 100) for text in (line, stored[:-1]))
+                raise InputError(
+                    f'the input changed: its row "{id}" is {now}, and was {before} when the run began ({self._folder}); '
+                    "bring the old input back, or take the new one with --force"
+                )
+        return position
+
+    def _lines_from(self, first: int) -> Iterator[tuple[bytes, Position]]:
+        number, skipped = divmod(first, self._max_lines)
+        while True:
+            path = self._folder / part_name(number)
+            size = 0
+            with open(path, "rb") as file:
+                for row, line in enumerate(file):
+                    size += len(line)
+                    if row >= skipped:
+                        yield line, Position(path, size, row + 1)
+            number, skipped = number + 1, 0

@@ -1,0 +1,153 @@
+"""A run folder as a crash left it, brought back to its last whole chunk. Knows files and commit records, no rows.
+
+Commit records are not a promise about the disk: a power cut or a full disk may leave any file shorter than they say. So
+the last whole chunk is the last one that every file holds.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chainette.events import RunCount
+from chainette.files.disk import folder_error
+from chainette.files.ledger import INPUTS, NAME, ClosedChunk, Ledger, Mark, size_of
+from chainette.files.names import OPEN
+from chainette.files.new_folder import remove_empty
+from chainette.files.schema import Column
+from chainette.files.sealing import unseal
+from chainette.files.tails import cut, last_lines
+
+_SEALED = (".parquet", ".csv")
+
+
+@dataclass(slots=True)
+class Recovered:
+    """How far a run had come."""
+
+    chunk: int = -1
+    """The last whole chunk."""
+    count: RunCount = field(default_factory=RunCount)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    """Where each file ends now."""
+    floor: dict[str, int] = field(default_factory=dict)
+    """Per node how many calls, from the first on, are of whole chunks."""
+    inputs: tuple[int, int, int] = (0, 0, 0)
+    """(number, bytes, lines) of the last part of `inputs/`."""
+    ended: bool = False
+    """Every input row was read, and `inputs/` has them all."""
+
+
+def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> Recovered:
+    """Cuts every derived file of the run back to the last chunk that all of them hold.
+
+    `in_csv` says per stream which columns a CSV part holds as text. Parts that were sealed and must grow again are opened.
+
+    Raises:
+        RunFolderError: a file cannot be read, cut or removed.
+    """
+    ledger = Ledger(root / NAME)
+    found = Recovered()
+    end = 0
+    sizes: dict[str, int] = {}
+    for chunk in ledger.chunks():
+        if not _is_held(root, chunk, sizes):
+            break
+        found.chunk, found.marks, end = chunk.index, chunk.marks, chunk.end
+        found.count.add(chunk.count)
+    found.floor = ledger.floor(found.chunk + 1)
+    if (root / NAME).exists():
+        cut(root / NAME, end)
+    try:
+        _cut_streams(root, found, max_lines, in_csv)
+        _cut_failed(root, found.marks)
+    except OSError as error:
+        raise folder_error(root, error) from error
+    found.inputs = last_lines(root / INPUTS)
+    read = found.inputs[0] * max_lines + found.inputs[2]
+    found.ended = ledger.ended is not None and ledger.ended == read
+    return found
+
+
+def forget(root: Path) -> None:
+    """Takes away all that is derived, and the input as it was read; the calls stay.
+
+    Raises:
+        RunFolderError: something cannot be removed.
+    """
+    try:
+        for name in ("steps", "flattened", "failed", INPUTS, OPEN):
+            if (root / name).exists():
+                shutil.rmtree(root / name)
+        (root / NAME).unlink(missing_ok=True)
+    except OSError as error:
+        raise folder_error(root, error, "cannot remove") from error
+
+
+def _is_held(root: Path, chunk: ClosedChunk, sizes: dict[str, int]) -> bool:
+    return all(mark.bytes <= _size(root, mark, sizes) for mark in chunk.seen)
+
+
+def _size(root: Path, mark: Mark, sizes: dict[str, int]) -> int:
+    """Of a part that was sealed since, more than any record says."""
+    if mark.file not in sizes:
+        size = size_of(root / mark.file)
+        sizes[mark.file] = 1 << 62 if size < 0 and _sealed_form(root, mark) is not None else size
+    return sizes[mark.file]
+
+
+def _cut_streams(root: Path, found: Recovered, max_lines: int, in_csv: Mapping[str, list[Column]]) -> None:
+    """The parts of steps and of the flattened rows."""
+    streams = {"flattened"}
+    for steps in (root / "steps", root / OPEN / "steps"):
+        streams.update(f"steps/{path.name}" for path in (steps.iterdir() if steps.is_dir() else ()) if path.is_dir())
+    for stream in sorted(streams):
+        mark = found.marks.get(stream) or Mark(f"{stream}/000.jsonl", 0, 0)
+        growing = int(Path(mark.file).stem)
+        for folder in (root / stream, root / OPEN / stream):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                number = int(path.stem) if path.stem.isdecimal() else growing + 1
+                if number > growing or (number == growing and not mark.rows):
+                    path.unlink()
+                elif path.suffix in _SEALED and number < growing:
+                    (root / OPEN / stream / f"{path.stem}.jsonl").unlink(missing_ok=True)
+        if mark.rows:
+            _cut_last(root, mark, max_lines, in_csv.get(stream, []))
+    for name in ("steps", "flattened", OPEN):
+        remove_empty(root / name)
+
+
+def _cut_last(root: Path, mark: Mark, max_lines: int, in_csv: list[Column]) -> None:
+    """The part in which the last whole chunk ends."""
+    part = root / mark.file
+    sealed = _sealed_form(root, mark)
+    if sealed is None:
+        cut(part, mark.bytes)
+    elif mark.rows >= max_lines:
+        part.unlink(missing_ok=True)
+    else:
+        if part.exists():
+            cut(part, mark.bytes)
+        else:
+            unseal(sealed, part, mark.rows, in_csv)
+        sealed.unlink()
+
+
+def _sealed_form(root: Path, mark: Mark) -> Path | None:
+    if not mark.file.startswith(f"{OPEN}/"):
+        return None
+    stem = root / mark.file.removeprefix(f"{OPEN}/")
+    return next((path for path in map(stem.with_suffix, _SEALED) if path.exists()), None)
+
+
+def _cut_failed(root: Path, marks: dict[str, Mark]) -> None:
+    folder = root / "failed"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        mark = marks.get(f"failed/{path.stem}")
+        if mark is None or not mark.rows:
+            path.unlink()
+        else:
+            cut(path, mark.bytes)
+    remove_empty(folder)

@@ -1,0 +1,67 @@
+"""The ends of files of lines, as a crash leaves them: what is whole is kept, half a line is cut off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chainette.files.disk import folder_error
+
+_BLOCK = 1 << 20
+
+
+def last_lines(folder: Path, name: str | None = None) -> tuple[int, int, int]:
+    """(number, bytes, lines) of the last part in `folder`, or of the one file `name`; zeros where there is none.
+
+    Half a line at its end is cut off. Parts before the last are taken to be full.
+
+    Raises:
+        RunFolderError: it cannot be read or cut.
+    """
+    parts = part_numbers(folder, ".jsonl") if name is None else {0: folder / name}
+    last = max(parts, default=0)
+    if last not in parts or not parts[last].is_file():
+        return 0, 0, 0
+    size, lines = whole_lines(parts[last])
+    if not size:
+        parts[last].unlink()
+    return last, size, lines
+
+
+def part_numbers(folder: Path, suffix: str) -> dict[int, Path]:
+    """The parts in a folder by their number."""
+    found = folder.glob(f"*{suffix}") if folder.is_dir() else ()
+    return {int(path.stem): path for path in found if path.stem.isdecimal()}
+
+
+def whole_lines(path: Path) -> tuple[int, int]:
+    """(bytes, lines) of the file once what follows its last line break is cut off."""
+    size = lines = at = 0
+    try:
+        with open(path, "rb+") as file:
+            while block := file.read(_BLOCK):
+                found = block.rfind(b"\n")
+                if found >= 0:
+                    lines += block.count(b"\n")
+                    size = at + found + 1
+                at += len(block)
+            if size < at:
+                file.truncate(size)
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise folder_error(path, error) from error
+    return size, lines
+
+
+def cut(path: Path, size: int) -> None:
+    """
+    Raises:
+        RunFolderError: it cannot be cut.
+    """
+    try:
+        if path.stat().st_size > size:
+            with open(path, "rb+") as file:
+                file.truncate(size)
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise folder_error(path, error) from error
