@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -61,7 +61,9 @@ Flattened = Annotated[
     bool, _option(DATA, "--flattened/--no-flattened", help="Write a line per final row with all steps' fields (yes).")
 ]
 Param = Annotated[list[str] | None, _option(DATA, metavar="K=V", help="A parameter for applies; several times.")]
-Reuse = Annotated[str | None, _option(DATA, metavar="RUN", help="Take finished calls from a run (a later version).")]
+Reuse = Annotated[str | None, _option(DATA, metavar="RUN", help="Take every call from this run whose key is the same.")]
+Resume = Annotated[str | None, _option(DATA, metavar="RUN", help="Go on with a run that ended before its last row.")]
+Force = Annotated[bool, _option(DATA, "--force", help="With --resume: take a changed chain or input.")]
 MaxFailed = Annotated[
     str | None, _option(DATA, metavar="N|P%", help="Failed rows that still count as success, 5 or 2% (none).")
 ]
@@ -93,6 +95,8 @@ def run(
     flattened: Flattened = True,
     param: Param = None,
     reuse: Reuse = None,
+    resume: Resume = None,
+    force: Force = False,
     max_failed: MaxFailed = None,
     engines: EnginesFile = None,
     engine: Engine = None,
@@ -109,12 +113,12 @@ def run(
     """
     # What follows imports much and throws nothing away; the run turns the collector on again.
     gc.disable()
-    call = _understood(parse_call(words, input, output_dir), reuse, dry_run)
+    call = _understood(parse_call(words, input, output_dir), dry_run or resume is not None)
     refuse_empty(
         input=call.input, output_dir=call.output_dir, id_field=id_field, max_failed=max_failed, engines=engines
     )
-    if quiet and json_logs:
-        raise wrong_call("--quiet", "says nothing, and --json-logs says everything", "one of them")
+    refuse_empty(reuse=reuse, resume=resume)
+    refuse_both(quiet, json_logs)
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
@@ -131,7 +135,11 @@ def run(
         params=dict(pairs(param, "--param")),
         max_failed=max_failed,
         engines=pairs(engine, "--engine"),
+        resume=resume,
+        force=force,
+        reuse=reuse,
         command=sys.argv,
+        call=said(call, engines),
     )
     screen = Screen(quiet, json_logs, icons, max_branches)
     raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen))
@@ -147,11 +155,21 @@ def _columns(said: str | None) -> list[str] | None:
     return columns
 
 
-def _understood(call: Call, reuse: str | None, dry_run: bool) -> Call:
+def refuse_both(quiet: bool, json_logs: bool) -> None:
+    if quiet and json_logs:
+        raise wrong_call("--quiet", "says nothing, and --json-logs says everything", "one of them")
+
+
+def said(call: Call, engines: str | None) -> dict[str, str | None]:
+    """What `chainette resume` needs to find chain, input and engines again."""
+    import os
+
+    return {"target": call.target, "input": call.input, "cwd": os.getcwd(), "engines_file": engines}
+
+
+def _understood(call: Call, without_input: bool) -> Call:
     """The call, if all is said that a run needs."""
-    if reuse is not None:
-        raise wrong_call("--reuse", "comes with a later version", "without it every call is made again")
-    if call.input is None and not dry_run:
+    if call.input is None and not without_input:
         hint = "-i with a JSONL, JSON, CSV or Parquet file, a folder or glob of them, a dataset's name, or - for stdin"
         raise wrong_call("--input", "says which rows, and is missing", hint)
     return call
@@ -190,6 +208,8 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
         code = report(error, began)
         screen.say_folder(watcher.state, out)
         return code
+    if result.was_done:
+        return _say_was_done(result, screen, out, err)
     allowed = result.allowed_failed
     screen.say_end(watcher.state, out, err, allowed, kept=result.folder.is_dir())
     if result.state == "interrupted":
@@ -198,6 +218,20 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     if not allowed and (result.state == "done" or options.max_failed is not None):
         return FAILED_ROWS
     return 0 if result.state == "done" else STOPPED
+
+
+def _say_was_done(result: RunResult, screen: Screen, out: TextIO, err: TextIO) -> int:
+    """A run that was asked to go on and has nothing left to do."""
+    from chainette.cli.wording import counted, run_word
+
+    if not screen.quiet and not screen.json_logs:
+        err.write(f"{result.folder.name} is done: {counted(result.rows_out, 'row')} out\n")
+        if result.rows_failed:
+            next_command = f"chainette retry {run_word(str(result.folder))}"
+            err.write(f"  {counted(result.rows_failed, 'row')} failed\n  next    {next_command}\n")
+    if screen.quiet or not out.isatty():
+        out.write(f"{result.folder}\n")
+    return 0
 
 
 def _run(chain: Chain, call: Call, options: RunOptions, watcher: Watcher) -> RunResult:

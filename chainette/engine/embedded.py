@@ -206,7 +206,7 @@ class EmbeddedEngine(EndpointEngine):
         }
         status, _, content = await self.post(orjson.dumps(probe))
         try:
-            text = read_answer(content, self._place).choices[0].text if status == 200 else _PROBE_TOKEN
+            text = read_answer(content).choices[0].text if status == 200 else _PROBE_TOKEN
         except CallError:
             return  # the row's own call will say it
         if text.startswith(_PROBE_TOKEN) and self._warn is not None:

@@ -8,35 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import errno
 import io
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import orjson
 
 from chainette.engine import replies
 from chainette.engine.backends import backend_of
+from chainette.engine.connections import Connections
 from chainette.engine.openai import shown
 from chainette.engine.protocol import Answer, CallError, Message
-from chainette.engine.replies import Place, Unanswered, Unreachable, Unserved
+from chainette.engine.replies import Barred, Lost, Place, Unanswered, Unserved
+from chainette.engine.signs import Signs, Trouble
 from chainette.errors import ChainError, EngineDiedError, EngineError, Problem
 from chainette.specs import EngineSpec, SamplingParams
 
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
-
 Prompt = str | list[Message]
+AnyCallError = TypeVar("AnyCallError", bound=CallError)
 
-KEEPALIVE_S = 4.0
-"""Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection under our hands."""
-CONNECT_TIMEOUT_S = 30.0
-SHORT_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""No connection, but for want of something on this machine."""
 LARGE_BODY_BYTES = 1 << 20
 """From here on aiohttp wants a file-like body."""
 
@@ -50,13 +45,6 @@ class PreparedCall:
     checked: bool = True
     """False until the engine has tried the schema once; see `EndpointEngine.before_first`."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-
-
-@dataclass(slots=True)
-class _Proof:
-    """Whether the endpoint has served any call yet. Until then, what would meet every call alike ends them all."""
-
-    served: bool = False
 
 
 class EndpointEngine:
@@ -90,9 +78,9 @@ class EndpointEngine:
         self._replica = replica
         self._completions = url if url.endswith("/chat/completions") else _joined(url, "/chat/completions")
         self._place = Place(spec.name, shown(self._completions), spec.model, _key_hint(spec, self._key))
-        self._proof = _Proof()
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
-        self._pool: _Pool | None = None
+        self._signs = Signs()
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
+        self._pool: Connections | None = None
 
     def __repr__(self) -> str:
         return f"<EndpointEngine {self.spec.name} at {self._place.url}>"
@@ -111,9 +99,8 @@ class EndpointEngine:
         return PreparedCall(constant[:-1] + b',"messages":', schema)
 
     async def call(self, prepared: PreparedCall, messages: list[Message], timeout_s: float | None = None) -> Answer:
-        limit_s = self.spec.request_timeout_s
-        if timeout_s is not None and timeout_s < limit_s:
-            limit_s = timeout_s
+        whole_s = self.spec.request_timeout_s
+        limit_s = whole_s if timeout_s is None or timeout_s > whole_s else timeout_s
         began = time.monotonic()
         try:
             body = prepared.head + orjson.dumps(messages) + b"}"
@@ -129,13 +116,12 @@ class EndpointEngine:
         except CallError as error:
             raise self._judged(error) from None
         except TimeoutError:
-            # What a row had left of its time differs from run to run, and so is no part of the message.
-            whole = limit_s == self.spec.request_timeout_s
-            within = f"{limit_s:g} s (request_timeout_s)" if whole else "the row's time"
-            raise CallError("timeout", f"{self._place.url} gave no answer within {within}") from None
+            raise _late(limit_s, whole_s) from None
         return await self._send_again(body, failure, timeout_s, began)
 
     async def _send(self, body: bytes) -> Answer:
+        signs = self._signs
+        signs.requests = number = signs.requests + 1
         started_s = time.time()
         began = time.perf_counter()
         try:
@@ -143,13 +129,18 @@ class EndpointEngine:
         except Unanswered:
             self._raise_if_died()
             raise
+        if status < 500:
+            signs.replies += 1
+            if number > signs.newest:
+                signs.newest = number
         if status != 200:
             raise replies.refuse(status, headers, content, self._place)
-        answer = replies.read_answer(content, self._place)
+        answer = replies.read_answer(content)
         answer.started_s = started_s
         answer.seconds = time.perf_counter() - began
         answer.replica = self._replica
-        self._proof.served = True
+        signs.proven = True
+        signs.answered_s = started_s + answer.seconds
         return answer
 
     async def post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -161,31 +152,62 @@ class EndpointEngine:
         """
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
-            pool = self._pool_of_loop()
+            pool = self._connections()
         data = body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body)
         try:
             response = await pool.session.post(pool.url, data=data, allow_redirects=False)
             return response.status, response.headers, await response.read()
         except pool.broken as error:
-            raise pool.explain(error, self._place) from None
+            raise pool.explain(error) from None
 
     async def _send_again(self, body: bytes, failure: Unanswered, timeout_s: float | None, began: float) -> Answer:
         """Goes on after a first request that was not answered. Only here does a call pay for its retries."""
         from chainette.engine.retries import retried
 
+        trouble = Trouble(self._signs)
+        whole_s = self.spec.request_timeout_s
+
         def remaining_s() -> float | None:
             return None if timeout_s is None else timeout_s - (time.monotonic() - began)
 
         async def send() -> Answer:
+            trouble.again()
             left_s = remaining_s()
-            limit_s = self.spec.request_timeout_s if left_s is None else min(left_s, self.spec.request_timeout_s)
-            async with asyncio.timeout(limit_s):
-                return await self._send(body)
+            limit_s = whole_s if left_s is None else min(left_s, whole_s)
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await self._send(body)
+            except TimeoutError:
+                raise _late(limit_s, whole_s) from None
 
         try:
             return await retried(send, failure, self.spec, remaining_s)
+        except Lost as error:
+            judged = await self._judged_lost(error, trouble)
         except CallError as error:
-            raise self._judged(error) from None
+            judged = self._judged(error)
+        finally:
+            trouble.over()
+        raise judged
+
+    async def _judged_lost(self, error: Lost, trouble: Trouble) -> EngineError:
+        """The error for this call, or for all when its endpoint is gone."""
+        error = self._without_key(error)
+        doubt = trouble.doubt(error.absence)
+        if doubt == "alive" or (doubt == "ask" and await self.alive()):
+            return error
+        where = f'engine "{self.spec.name}" at {self._place.url}'
+        if not self._signs.answered_s:
+            return EngineDiedError(f"{where} cannot be used: {error}. Is `endpoint` right, and the server up?")
+        last = datetime.fromtimestamp(self._signs.answered_s, UTC)
+        return EngineDiedError(
+            f"{where} is gone: {error}; its last answer came at {last:%Y-%m-%d %H:%M:%S} UTC. "
+            "Start it again, then go on with `chainette resume`"
+        )
+
+    async def alive(self) -> bool:
+        """Whether anything answers at the endpoint, calls aside."""
+        return await self._connections().alive()
 
     async def _check(self, prepared: PreparedCall) -> None:
         async with prepared.lock:
@@ -233,14 +255,14 @@ class EndpointEngine:
                 self._pool = None
             await pool.session.close()
 
-    def _pool_of_loop(self) -> _Pool:
+    def _connections(self) -> Connections:
         loop = asyncio.get_running_loop()
         pool = self._sessions.get(loop)
         if pool is None:
             try:
-                pool = _Pool(loop, self._completions, self._headers())
+                pool = Connections(loop, self._completions, self._headers())
             except ValueError as error:
-                raise Unserved("http", f"{self._place.url} is no URL: {error}") from None
+                raise Unserved("http", f"the endpoint's URL is none: {error}") from None
             self._sessions[loop] = pool
         self._pool = pool
         return pool
@@ -259,61 +281,20 @@ class EndpointEngine:
     def _judged(self, error: CallError) -> EngineError:
         """The error for this call, or for all: while none was served, what would meet each of them alike."""
         error = self._without_key(error)
+        signs = self._signs
         if error.kind in ("refused", "context_length"):
-            self._proof.served = True
-        if self._proof.served or not isinstance(error, Unserved):
+            signs.proven = True
+        if not isinstance(error, Barred) and (signs.proven or not isinstance(error, Unserved)):
             return error
-        message = f'engine "{self.spec.name}" cannot be used: {error}'
-        return EngineDiedError(message) if isinstance(error, Unreachable) else EngineError(message)
+        any_more = " any more" if signs.proven else ""
+        return EngineError(f'engine "{self.spec.name}" at {self._place.url} cannot be used{any_more}: {error}')
 
-    def _without_key(self, error: CallError) -> CallError:
+    def _without_key(self, error: AnyCallError) -> AnyCallError:
         """Some endpoints repeat the key they refuse."""
-        if not self._key or self._key not in f"{error}{error.raw}":
-            return error
-        raw = error.raw.replace(self._key, "***") if error.raw else error.raw
-        return type(error)(error.kind, str(error).replace(self._key, "***"), raw=raw, sent=error.sent)
-
-
-class _Pool:
-    """The connections of one event loop."""
-
-    __slots__ = ("broken", "loop", "session", "url")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, headers: dict[str, str]) -> None:
-        import aiohttp
-        from yarl import URL
-
-        self.loop = loop
-        self.url = URL(url)
-        self.broken = (aiohttp.ClientError, OSError, ValueError)
-        self.session: ClientSession = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=300),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            proxy=_proxy(self.url.scheme, self.url.host or ""),
-        )
-
-    def explain(self, error: Exception, place: Place) -> Exception:
-        import aiohttp
-
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-            return Unserved("http", f"{place.url}: the TLS certificate is not accepted: {error.os_error}")
-        if isinstance(error, aiohttp.InvalidURL):
-            return Unserved("http", f"{place.url} is no URL")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            number = error.os_error.errno or 0
-            why = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-            hint = f'is `endpoint` right, and the server of engine "{place.engine}" up?'
-            unreachable = number not in SHORT_HERE
-            return Unanswered(f"nothing answers at {place.url} ({why}): {hint}", unreachable=unreachable)
-        if isinstance(error, aiohttp.ServerTimeoutError):
-            message = f"{place.url} could not be reached within {CONNECT_TIMEOUT_S:g} s: is `endpoint` right?"
-            return Unanswered(message, unreachable=True)
-        if isinstance(error, ValueError):
-            return Unserved("http", f"no request can be sent to {place.url} with this URL, key and headers: {error}")
-        return Unanswered(f"{place.url} broke off the connection ({type(error).__name__})")
+        if self._key and self._key in f"{error}{error.raw}":
+            error.args = (str(error).replace(self._key, "***"),)
+            error.raw = error.raw.replace(self._key, "***") if error.raw else error.raw
+        return error
 
 
 def key_of(spec: EngineSpec) -> str | None:
@@ -329,6 +310,12 @@ def _key_hint(spec: EngineSpec, key: str | None) -> str:
     if key:
         return f"the key in the environment variable {spec.api_key_env} is not accepted for {spec.model}"
     return f"set the environment variable {spec.api_key_env}, or name another one with `api_key_env`"
+
+
+def _late(limit_s: float, whole_s: float) -> CallError:
+    """What a row had left of its time differs from run to run, and so is no part of the message."""
+    within = f"{whole_s:g} s (request_timeout_s)" if limit_s == whole_s else "the row's time"
+    return CallError("timeout", f"the endpoint gave no answer within {within}")
 
 
 def _unsayable(error: TypeError) -> CallError:
@@ -351,12 +338,3 @@ def _unsendable(spec: EngineSpec, fields: dict[str, Any], error: TypeError) -> P
 def _joined(url: str, path: str) -> str:
     base, mark, query = url.partition("?")
     return base.rstrip("/") + path + mark + query
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy the environment asks for, looked up once instead of once per request."""
-    from urllib.request import getproxies, proxy_bypass
-
-    if host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(host):
-        return None
-    return getproxies().get(scheme)

@@ -21,6 +21,8 @@ class Choice:
     finish_reason: str
     reasoning: str | None = None
     logprobs: Any = None
+    declined: str | None = None
+    """Why this one is no answer, where the model or a content filter declined; only beside others that are one."""
 
 
 @dataclass(slots=True)

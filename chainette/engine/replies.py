@@ -8,16 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from chainette.engine.protocol import Answer, CallError, Choice
+from chainette.rows import FailureKind
 
 RAW_CHARS = 2_000
 """How much of a reply that cannot be used is kept."""
 
 RETRIED_STATUS = frozenset({408, 409, 429})
+GATEWAY_STATUS = frozenset({502, 503, 504, *range(520, 528), 530})
+"""What a proxy says for a server that is not there, and a server that is not ready."""
+
+Absence = Literal["no_connection", "cut", "gateway"]
+"""How a try shows that the server may be gone: there was no connection, it was cut, or a proxy says so."""
 
 LONGEST_RETRY_AFTER_S = 60.0
 """What is waited at most before a call is sent again, whatever the endpoint asks for."""
@@ -25,15 +31,26 @@ LONGEST_RETRY_AFTER_S = 60.0
 _MOST_TOKENS = 1 << 53
 """A count beyond this is no count, and could not be written as JSON."""
 
-_LENGTH_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_LENGTH_REASONS = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+)
+_FILTER_REASONS = frozenset(
+    {"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "sensitive", "refusal"}
+)
+"""What OpenAI says, what Gemini's endpoint hands through, and what others say for the same."""
 _BOM = b"\xef\xbb\xbf"
 
 _CONTEXT_LENGTH = re.compile(
-    r"context.?(length|size|window)|maximum context|max_model_len|prompt is too long|too many (input )?tokens"
-    r"|longer than the maximum|exceeds? the (model'?s )?(available|maximum)",
+    r"context.?(length|size|window|limit)|maximum (context|prompt length)|max_model_len|too many (input )?tokens"
+    r"|(prompt|input).{0,40} is too long|string too long|longer than the maximum|range of input length"
+    r"|exceeds? the (model'?s )?(available|maximum)|max_new_tokens`? must be <=|must have less than \d+ tokens",
     re.IGNORECASE,
 )
-_CONTENT_FILTER = re.compile(r"content.?(filter|policy|management)|responsible.?ai|input was flagged", re.IGNORECASE)
+_CONTENT_FILTER = re.compile(
+    r"content.?(filter|policy|management)|responsible.?ai|(input|prompt) was flagged|usage polic|safety system"
+    r"|moderation|data.?inspection|inappropriate content",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +73,54 @@ class Unanswered(Exception):
         *,
         raw: str | None = None,
         retry_after_s: float | None = None,
-        unreachable: bool = False,
+        absence: Absence | None = None,
+        barred: bool = False,
     ) -> None:
-        """`unreachable`: there was not even a connection."""
+        """`barred`: what helps is a person, not another try."""
         super().__init__(message)
         self.raw = raw
         self.retry_after_s = retry_after_s
-        self.unreachable = unreachable
+        self.absence = absence
+        self.barred = barred
 
 
 class Unserved(CallError):
     """The endpoint would treat every call like this one: its URL, its key or the model's name is wrong."""
 
 
-class Unreachable(Unserved):
-    """There is no connection to the endpoint, after all the tries worth making."""
+class Barred(Unserved):
+    """The endpoint answers nobody with this key any more: it has expired, or there is no money left."""
 
 
-def read_answer(body: bytes, place: Place) -> Answer:
+class Lost(CallError):
+    """The last of all the tries worth making found nobody there."""
+
+    def __init__(self, kind: FailureKind, message: str, absence: Absence, *, raw: str | None, sent: int) -> None:
+        super().__init__(kind, message, raw=raw, sent=sent)
+        self.absence = absence
+
+
+def read_answer(body: bytes) -> Answer:
     """The answer in a reply with status 200; times are the caller's to fill in.
 
     Raises:
-        CallError: the body is no chat completion, or the model declined.
+        CallError: the body is no chat completion, or the model declined all that was asked for.
+        Unanswered: the server gave up in the middle of it.
     """
     try:
         reply = _loads(body)
     except ValueError:
-        what = f"{place.url} answered 200 with something that is no JSON: {_text(body)[:80].strip()!r}"
+        what = f"the endpoint answered 200 with something that is no JSON: {_text(body)[:80].strip()!r}"
         raise CallError("http", what, raw=_text(body)) from None
     try:
-        choices = [_choice(choice, place) for choice in reply["choices"]]
+        choices = [_choice(choice) for choice in _in_order(reply["choices"])]
     except (KeyError, TypeError, AttributeError):
-        raise CallError("http", _unusable(body, place), raw=_text(body)) from None
+        raise _unusable(body) from None
     if not choices:
-        raise CallError("http", f"{place.url} answered 200 without any choice", raw=_text(body))
+        raise CallError("http", "the endpoint answered 200 without any choice", raw=_text(body))
+    declined = choices[0].declined
+    if declined is not None and all(choice.declined for choice in choices):
+        raise CallError("refused", declined, raw=choices[0].text[:RAW_CHARS])
     answer = Answer(choices)
     usage = reply.get("usage")
     if isinstance(usage, dict):
@@ -101,38 +132,54 @@ def read_answer(body: bytes, place: Place) -> Answer:
     return answer
 
 
-def _choice(choice: Any, place: Place) -> Choice:
+def _in_order(choices: Any) -> Any:
+    """The choices by their `index`, where several have one."""
+    if isinstance(choices, list) and len(choices) > 1:
+        indices = [choice.get("index") for choice in choices]
+        if all(type(index) is int for index in indices):
+            return [choices[position] for position in sorted(range(len(choices)), key=indices.__getitem__)]
+    return choices
+
+
+def _choice(choice: Any) -> Choice:
     message = choice["message"]
     finish_reason = _finish_reason(choice.get("finish_reason"))
-    refusal = message.get("refusal")
-    if refusal:
-        raise CallError("refused", f"the model declined: {refusal}", raw=str(refusal)[:RAW_CHARS])
+    if finish_reason == "abort":  # vLLM and SGLang, when they are stopped; what there is of the answer is no answer
+        raise Unanswered("the endpoint gave up in the middle of the answer", absence="cut")
     if finish_reason == "error":
         raw = orjson.dumps(choice)[: RAW_CHARS * 4]
         said = error_text(orjson.dumps({"error": choice.get("error")}))
-        what = f"{place.url} answered 200 and broke off with an error" + (f": {said}" if said else "")
+        what = "the endpoint answered 200 and broke off with an error" + (f": {said}" if said else "")
         raise CallError("http", what, raw=_text(raw))
-    text = _content(message.get("content"))
-    if finish_reason == "content_filter":
-        raise CallError("refused", "the endpoint's content filter cut the answer", raw=text[:RAW_CHARS])
+    declined, refusal = None, message.get("refusal")
+    if refusal:
+        text = str(refusal)
+        declined = f"the model declined: {text[:500]}"
+    else:
+        text = _content(message.get("content"))
+        if finish_reason == "content_filter":
+            declined = "the endpoint's content filter cut the answer"
     reasoning = message.get("reasoning") or message.get("reasoning_content")
     return Choice(
         text,
         finish_reason,
         reasoning if isinstance(reasoning, str) else None,
         _writable(choice.get("logprobs")),
+        declined,
     )
 
 
 def _finish_reason(said: Any) -> str:
-    """`length`, `content_filter` and `error` however they are spelled; anything else as it came."""
+    """`length`, `content_filter`, `error` and `abort` however they are spelled; anything else as it came."""
     if not said:
         return "stop"
     reason = said if isinstance(said, str) else str(said)
     lower = reason.lower()
     if lower in _LENGTH_REASONS:
         return "length"
-    return lower if lower in ("content_filter", "error") else reason
+    if lower.partition(":")[0] in _FILTER_REASONS:
+        return "content_filter"
+    return lower if lower in ("error", "abort") else reason
 
 
 def _content(content: Any) -> str:
@@ -167,39 +214,72 @@ def _writable(value: Any) -> Any:
     return value
 
 
-def _unusable(body: bytes, place: Place) -> str:
+def _unusable(body: bytes) -> CallError:
     said = error_text(body)
+    if said and _CONTEXT_LENGTH.search(f"{said} {_labels(body)}"):
+        return _too_long(said, _text(body))
     if said:
-        return f"{place.url} answered 200 with an error: {said}"
+        return CallError("http", f"the endpoint answered 200 with an error: {said}", raw=_text(body))
     start = _text(body)[:80].strip()
-    return f"{place.url} answered 200 with something that is no chat completion: {start!r}"
+    what = f"the endpoint answered 200 with something that is no chat completion: {start!r}"
+    return CallError("http", what, raw=_text(body))
+
+
+def _too_long(said: str, raw: str) -> CallError:
+    return CallError("context_length", f"prompt and answer do not fit into the context: {said}", raw=raw)
 
 
 def refuse(status: int, headers: Mapping[str, str], body: bytes, place: Place) -> CallError | Unanswered:
     """What a reply with a status other than 200 amounts to."""
     said = error_text(body)
     raw = _text(body)
+    words = f"{said} {_labels(body)}"
+    if status in (400, 413, 422, 500) and _CONTEXT_LENGTH.search(words):
+        return _too_long(said, raw)
     if status in RETRIED_STATUS or status >= 500:
-        message = f"{place.url} answered {status}" + (f": {said}" if said else "")
-        return Unanswered(message, raw=raw, retry_after_s=retry_after_s(headers))
+        return Unanswered(
+            f"the endpoint answered {status}" + (f": {said}" if said else ""),
+            raw=raw,
+            retry_after_s=retry_after_s(headers),
+            absence="gateway" if status in GATEWAY_STATUS else None,
+            barred="insufficient_quota" in words,
+        )
     if 300 <= status < 400:
         target = headers.get("Location", "elsewhere")
-        return CallError("http", f"{place.url} redirects to {target}: put that into `endpoint`", raw=raw)
-    if status in (400, 413, 422) and (_CONTEXT_LENGTH.search(said) or "context_length" in raw):
-        return CallError("context_length", f"prompt and answer do not fit into the context: {said}", raw=raw)
-    if status in (400, 403) and _CONTENT_FILTER.search(raw):
+        return Unserved("http", f"the endpoint redirects to {target}: put that into `endpoint`", raw=raw)
+    if status in (400, 403, 422, 451) and _CONTENT_FILTER.search(words):
         return CallError("refused", f"the endpoint declined the prompt: {said}", raw=raw)
-    failure = Unserved if status in (401, 403, 404) else CallError
+    failure = Barred if status in (401, 402) else Unserved if status in (403, 404) else CallError
     return failure("http", _refusal(status, said, place), raw=raw)
 
 
 def _refusal(status: int, said: str, place: Place) -> str:
-    what = f"{place.url} answered {status}" + (f": {said}" if said else "")
+    what = f"the endpoint answered {status}" + (f": {said}" if said else "")
     if status in (401, 403):
         return f"{what} ({place.key_hint})"
     if status == 404:
         return f'{what} (is "{place.model}" the model\'s name there, and does `endpoint` end with /v1?)'
     return what
+
+
+def _labels(body: bytes) -> str:
+    """The codes and types an error body names. The rest of it may repeat the prompt, and prompts say anything."""
+    try:
+        reply: Any = _loads(body)
+    except ValueError:
+        return ""
+    labels: list[str] = []
+    for _ in range(3):
+        if isinstance(reply, list) and reply:
+            reply = reply[0]
+        if not isinstance(reply, dict):
+            break
+        labels += [str(reply[key]) for key in ("code", "type", "error_type") if reply.get(key)]
+        inside = (
+            reply[key] for key in ("error", "innererror", "inner_error") if isinstance(reply.get(key), dict | list)
+        )
+        reply = next(inside, None)
+    return " ".join(labels)[:500]
 
 
 def error_text(body: bytes) -> str:

@@ -9,7 +9,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_random_exponential
 
 from chainette.engine.protocol import Answer, CallError
-from chainette.engine.replies import Unanswered, Unreachable
+from chainette.engine.replies import Barred, Lost, Unanswered
+from chainette.rows import FailureKind
 from chainette.specs import EngineSpec
 
 LONGEST_WAIT_S = 30.0
@@ -41,7 +42,7 @@ async def retried(
 
     Raises:
         CallError: `timeout` when the time is up or the next wait would outlast it, else `http` when all is tried;
-            Unreachable when the last try found no connection.
+            Lost when the last try found nobody there, Barred when no further call can be served either.
     """
     tries = _Tries(send, failure, remaining_s)
     retrying = AsyncRetrying(
@@ -54,13 +55,9 @@ async def retried(
     try:
         answer: Answer = await retrying(tries.next)
     except TimeoutError:
-        message = f"no answer in time, sent {_times(tries.sent)}; the last: {tries.last}"
-        kind = Unreachable if tries.last.unreachable else CallError
-        raise kind("timeout", message, raw=tries.last.raw, sent=tries.sent) from None
+        raise _given_up("timeout", f"no time is left to send it again; the last: {tries.last}", tries) from None
     except Unanswered as error:
-        message = f"{error}; sent {_times(tries.sent)}"
-        kind = Unreachable if error.unreachable else CallError
-        raise kind("http", message, raw=error.raw, sent=tries.sent) from None
+        raise _given_up("http", f"{error}; sent {_times(tries.sent)}", tries) from None
     answer.sent = tries.sent
     return answer
 
@@ -90,10 +87,21 @@ class _Tries:
             raise
 
     async def sleep(self, seconds: float) -> None:
+        """
+        Raises:
+            TimeoutError: the wait would outlast the caller's time.
+        """
         left_s = self._remaining_s()
         if left_s is not None and seconds >= left_s:
             raise TimeoutError
         await asyncio.sleep(seconds)
+
+
+def _given_up(kind: FailureKind, message: str, tries: _Tries) -> CallError:
+    last, sent = tries.last, tries.sent
+    if last.absence is not None:
+        return Lost(kind, message, last.absence, raw=last.raw, sent=sent)
+    return (Barred if last.barred else CallError)(kind, message, raw=last.raw, sent=sent)
 
 
 def _times(count: int) -> str:

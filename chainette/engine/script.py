@@ -84,6 +84,8 @@ class Script(BaseModel):
     """The only model name it knows; None: any."""
     api_key: str | None = None
     """The only key it takes; None: any or none."""
+    remember: bool = False
+    """Count the answers of each prompt, for `repeated` and `prompt_answers_max`."""
     capture: int = Field(default=0, ge=0)
     """How many of the last request bodies are kept for looking at."""
 
@@ -113,12 +115,19 @@ class Stats:
 
     calls: int = 0
     answered: int = 0
+    """Replies with status 200 that went out."""
+    abandoned: int = 0
+    """Requests whose caller went away before the reply."""
     in_flight: int = 0
     in_flight_max: int = 0
     prompts: int = 0
     """Different ones."""
     prompt_calls_max: int = 0
     """Most requests with one and the same prompt."""
+    repeated: int = 0
+    """Prompts answered more than once; counted when the script says `remember`."""
+    prompt_answers_max: int = 0
+    """Most answers to one and the same prompt; counted when the script says `remember`."""
     statuses: dict[int, int] = field(default_factory=dict)
     """0 stands for a line cut or never answered."""
     faults: dict[str, int] = field(default_factory=dict)
@@ -161,6 +170,7 @@ class Performance:
         with self._lock:
             self.stats = Stats()
             self._calls: dict[int, int] = {}
+            self._answers: dict[int, int] = {}
             self._free_at: list[float] = [0.0] * (self.script.slots or 0)
             self._captured: deque[bytes] = deque(maxlen=self.script.capture)
 
@@ -170,12 +180,14 @@ class Performance:
             stats = Stats(**{name: getattr(self.stats, name) for name in Stats.__slots__})
             stats.prompts = len(self._calls)
             stats.prompt_calls_max = max(self._calls.values(), default=0)
+            stats.repeated = sum(answers > 1 for answers in self._answers.values())
+            stats.prompt_answers_max = max(self._answers.values(), default=0)
             stats.statuses, stats.faults = dict(stats.statuses), dict(stats.faults)
             stats.captured = [orjson.loads(body) for body in self._captured]
             return stats
 
     def turn(self, body: bytes, now_s: float, key: str | None = None) -> Turn:
-        """What the request gets, decided when it comes in. `left` is to be called when it is gone."""
+        """What the request gets, decided when it comes in. When it is over, `left` or `abandoned` is to be called."""
         try:
             request, messages = self._read(body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -196,16 +208,27 @@ class Performance:
                 self._captured.append(body)
             fault = self._fault(text, number, call)
             turn = self._answer(request, text, number, messages, fault)
+            turn.prompt = number
             if turn.status == 200:
                 turn.wait_s = self._service(number, now_s)
             return self._start(turn, now_s)
 
     def left(self, turn: Turn, now_s: float) -> None:
-        """The reply went out, or whoever asked has gone."""
+        """The reply went out."""
         with self._lock:
             self.stats.in_flight -= 1
             self.stats.last_s = now_s
-            self.stats.answered += turn.status == 200
+            if turn.status == 200 and not turn.ending:
+                self.stats.answered += 1
+                if self.script.remember:
+                    self._answers[turn.prompt] = self._answers.get(turn.prompt, 0) + 1
+
+    def abandoned(self, turn: Turn, now_s: float) -> None:
+        """Whoever asked has gone."""
+        with self._lock:
+            self.stats.in_flight -= 1
+            self.stats.last_s = now_s
+            self.stats.abandoned += 1
 
     def _counted(self, turn: Turn, now_s: float) -> Turn:
         with self._lock:

@@ -19,6 +19,8 @@ class Turn:
     """From the request to the reply."""
     ending: Literal["", "cut", "hang", "die"] = ""
     headers: dict[str, str] = field(default_factory=dict)
+    prompt: int = 0
+    """The number of the prompt that was asked."""
 
 
 def completion(

@@ -90,14 +90,19 @@ class ScriptedEngine(EndpointEngine):
                 await loop.create_future()
             # Always once around the loop, as with a socket: a caller may rely on others having their turn.
             await asyncio.sleep(turn.wait_s)
-        finally:
-            self._performance.left(turn, loop.time())
+        except BaseException:
+            self._performance.abandoned(turn, loop.time())
+            raise
+        self._performance.left(turn, loop.time())
         if turn.ending == "die":
             self._dead = True
             raise EngineDiedError(f'engine "{self.spec.name}" died, as its script says')
         if turn.ending == "cut":
-            raise Unanswered(f'engine "{self.spec.name}" broke off the connection, as its script says')
+            raise Unanswered("the endpoint broke off the connection", absence="cut")
         return turn.status, turn.headers, turn.body
+
+    async def alive(self) -> bool:
+        return not self._dead
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="the only model name it knows")
     parser.add_argument("--reasoning", help="reasoning text sent beside every answer")
     parser.add_argument("--die-after", type=int, help="end the process after so many requests")
+    parser.add_argument(
+        "--remember", action="store_const", const=True, help="GET /stats tells of prompts answered twice"
+    )
     parser.add_argument("--capture", type=int, help="how many of the last requests GET /stats shows")
     parser.add_argument("--script", metavar="FILE", help="the whole script as JSON; flags win over it")
     parser.add_argument(
@@ -137,7 +145,17 @@ def _script(given: argparse.Namespace) -> Script:
         with open(given.script, "rb") as file:
             fields = orjson.loads(file.read())
     names = {"service_mean": "service_mean_s", "service_sigma": "service_sigma"}
-    for name in ("slots", "service_mean", "service_sigma", "seed", "model", "reasoning", "die_after", "capture"):
+    for name in (
+        "slots",
+        "service_mean",
+        "service_sigma",
+        "seed",
+        "model",
+        "reasoning",
+        "die_after",
+        "remember",
+        "capture",
+    ):
         value = getattr(given, name)
         if value is not None:
             fields[names.get(name, name)] = value

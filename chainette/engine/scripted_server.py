@@ -46,7 +46,7 @@ class ScriptedProtocol(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._turn is not None:
-            self._performance.left(self._turn, self._loop.time())
+            self._performance.abandoned(self._turn, self._loop.time())
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data

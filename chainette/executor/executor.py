@@ -14,7 +14,7 @@ import anyio.abc
 import anyio.to_thread
 
 from chainette.errors import RunStoppedError
-from chainette.events import ChunkCommitted, Listener, Progressed, RunCount
+from chainette.events import ChunkCommitted, Listener, Progressed
 from chainette.executor.apply import ApplyOperator
 from chainette.executor.committer import Committer, Results
 from chainette.executor.feed import Feed
@@ -55,16 +55,16 @@ class Executor:
         results: Results | None = None,
         finals: Callable[[Sequence[Row]], None] | None = None,
         sync: Callable[[Progressed], None] | None = None,
-        before: RunCount | None = None,
+        outcome: Outcome | None = None,
         past: Past | None = None,
     ) -> None:
         """`results` gets (chunk, final rows in input order) when a chunk is committed and may be awaitable;
-        `finals` gets final rows as they are made; `sync` is called twice a second in a thread. `before` are the counts of
-        chunks that are in the folder already; `past` has the calls that need not be made."""
+        `finals` gets final rows as they are made; `sync` is called twice a second in a thread. `outcome` says how far
+        the chunks have come that are in the folder already; `past` has the calls that need not be made."""
         self.graph = graph
         self.folder = folder
         self.params = options.params
-        self.outcome = Outcome(before or RunCount(), rows_read=before.rows if before is not None else 0)
+        self.outcome = outcome or Outcome()
         self.past = past or Past()
         self.tasks: anyio.abc.TaskGroup
         self.threads = Threads()

@@ -18,7 +18,7 @@ class Past:
     healed: CallIndex | None = None
     """What of the own log was added since failures are being healed: the only calls their rows get."""
     other: CallIndex | None = None
-    """Another run's log, or the own one from before the chain changed: any row may take a call of the same key, once."""
+    """Another run's log, or the own one from before the chain changed: a row may take any call of its key, once."""
     other_run: str = ""
     costs_counted: bool = False
     """What the own calls cost is in the counts already."""
@@ -28,14 +28,14 @@ class Past:
     ) -> tuple[dict[str, Any], bool] | None:
         """The record, and whether it is another row's or run's, so that it has to be noted down as this row's."""
         if again is not None and (node_id, row_id) in again.anew:
-            record = self.healed.find(key, attempt, row_id) if self.healed is not None else None
+            record = self.healed.find(key, attempt, row_id, node_id=node_id) if self.healed is not None else None
             return None if record is None else (record, False)
         if self.own is not None:
-            record = self.own.find(key, attempt, row_id)
+            record = self.own.find(key, attempt, row_id, node_id=node_id)
             if record is not None:
                 return record, False
         if self.other is not None:
-            record = self.other.take(key, attempt, row_id)
+            record = self.other.take(key, attempt, row_id, node_id=node_id)
             if record is not None:
                 return record, True
         return None

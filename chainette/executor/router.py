@@ -152,7 +152,8 @@ class Router:
 
 
 def _opened(inputs: InputChunk) -> tuple[list[Row], list[tuple[Order, Failure]]]:
-    rows, failures = [], []
+    rows: list[Row] = []
+    failures: list[tuple[Order, Failure]] = []
     for position, (id, value) in enumerate(zip(inputs.ids, inputs.values, strict=True)):
         order = (inputs.first + position,)
         if isinstance(value, Failure):

@@ -70,7 +70,9 @@ class CallIndex:
             column.release()
 
     def find(self, key: str, attempt: int, row_id: str, *, node_id: str | None = None) -> dict[str, Any] | None:
-        """That row's own record, the latest where there are several; that of `node_id` where it has one.
+        """That row's own record, the latest where a node has several.
+
+        Where several nodes have one, that of `node_id` comes first.
 
         Raises:
             RunFolderError: the part cannot be read.
@@ -111,7 +113,6 @@ class CallIndex:
             if self._rows[i] != word:
                 break
             found.append(self._row_at[i])
-        found.reverse()
         if node_id is not None and len(found) > 1:
             name = folder_name(node_id)
             found.sort(key=lambda at: self._parts[self._places[at] >> OFFSET_BITS].node != name)

@@ -1,4 +1,4 @@
-"""`inputs/`: the rows as they were read, each once. Rows that are read again are compared with it, never written twice."""
+"""`inputs/`: the rows as they were read. What is read again is compared with it and never written twice."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class InputLog:
             if line != stored[:-1]:
                 now, before = (shortened(text.decode(), 100) for text in (line, stored[:-1]))
                 raise InputError(
-                    f'the input changed: its row "{id}" is {now}, and was {before} when the run began ({self._folder}); '
-                    "bring the old input back, or take the new one with --force"
+                    f'the input changed: its row "{id}" is {now}, and was {before} when the run began '
+                    f"({self._folder}); bring the old input back, or take the new one with --force"
                 )
         return position
 

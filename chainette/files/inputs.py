@@ -19,7 +19,8 @@ from chainette.files.finding import FORMATS, Found, find_files, looks_like_path,
 from chainette.files.hub_inputs import HubSource
 from chainette.files.memory_inputs import IterableSource
 from chainette.files.opening import Place
-from chainette.files.pieces import BadRow, Piece, RawChunk, Source, into_chunks, renaming
+from chainette.files.pieces import BadRow, Piece, RawChunk, Source, into_chunks, renaming, without_first
+from chainette.files.recorded_inputs import RecordedSource
 from chainette.files.table_inputs import TableSource, arrow_pieces, parquet_length, parquet_pieces, table_kind
 from chainette.files.text_inputs import arriving_pieces, count_lines, csv_pieces, json_pieces, jsonl_pieces
 
@@ -67,12 +68,15 @@ class Input:
             found["limit"] = self._limit
         return found
 
-    def chunks(self, size: int) -> Iterator[RawChunk]:
-        """Every row once, in order, `size` at a time. Again from the start at each call when `rereadable`."""
+    def chunks(self, size: int, skip: int = 0) -> Iterator[RawChunk]:
+        """Every row after the first `skip` once, in order, `size` at a time; at each call when `rereadable`."""
         pieces = self._source.pieces(size)
+        if skip:
+            pieces = without_first(pieces, skip)
         if self._rename is not None:
             pieces = self._renamed(pieces)
-        return into_chunks(pieces, size, self._limit, self._source.json_like)
+        limit = None if self._limit is None else max(self._limit - skip, 0)
+        return into_chunks(pieces, size, limit, self._source.json_like, skip)
 
     def _renamed(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         assert self._columns is not None
@@ -85,6 +89,11 @@ class Input:
                 _check_columns(self._columns, rows, label)
             piece.rows = [self._rename(row) if isinstance(row, dict) else row for row in rows]
             yield piece
+
+
+def recorded_input(run: Path) -> Input:
+    """The rows that a run has read, as it read them."""
+    return Input(RecordedSource(run))
 
 
 def open_input(

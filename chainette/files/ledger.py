@@ -23,7 +23,7 @@ FLATTENED = "flattened"
 
 
 def stream_of(file: str) -> str:
-    """Which file of many parts `steps/qa/000.jsonl` belongs to: `steps/qa`. A file of its own is its own: `failed/qa`."""
+    """What `steps/qa/000.jsonl` is a part of: `steps/qa`. `failed/qa.jsonl` has no parts: `failed/qa`."""
     file = file.removeprefix(f"{OPEN}/")
     if file.startswith("failed/"):
         return file.removesuffix(".jsonl")
@@ -113,23 +113,17 @@ class Ledger:
     def _records(self) -> Iterator[tuple[dict[str, Any], int]]:
         at = 0
         try:
-            file = open(self.path, "rb")
+            with open(self.path, "rb") as file:
+                for line in file:
+                    at += len(line)
+                    record = _read(line)
+                    if record is None:
+                        return
+                    yield record, at
         except FileNotFoundError:
             return
         except OSError as error:
             raise folder_error(self.path, error, "cannot read") from error
-        with file:
-            for line in file:
-                at += len(line)
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    record = orjson.loads(line)
-                except ValueError:
-                    return
-                if not isinstance(record, dict):
-                    return
-                yield record, at
 
     def floor(self, chunk: int) -> dict[str, int]:
         """Per node how many calls, from the first on, are of chunks before `chunk`."""
@@ -139,6 +133,15 @@ class Ledger:
 
 _KEPT = 40_000
 """More than the chunks that can be under way, were each of them a single row."""
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    """None for a line that is cut or damaged."""
+    try:
+        record = orjson.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def size_of(path: Path) -> int:

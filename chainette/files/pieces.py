@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 BAD_TEXT_LENGTH = 100_000
@@ -78,10 +78,26 @@ class Source(Protocol):
     def pieces(self, size: int) -> Iterator[Piece]: ...
 
 
-def into_chunks(pieces: Iterator[Piece], size: int, limit: int | None, json_like: bool = True) -> Iterator[RawChunk]:
-    """Chunks of exactly `size` rows, whatever the sizes of the pieces, but for the last and after pieces that wait."""
+def without_first(pieces: Iterator[Piece], rows: int) -> Iterator[Piece]:
+    """All but the first `rows` rows."""
+    for piece in pieces:
+        if rows >= len(piece.rows):
+            rows -= len(piece.rows)
+            continue
+        if rows:
+            piece = replace(piece, rows=piece.rows[rows:], numbers=piece.numbers[rows:])
+            rows = 0
+        yield piece
+
+
+def into_chunks(
+    pieces: Iterator[Piece], size: int, limit: int | None, json_like: bool = True, first: int = 0
+) -> Iterator[RawChunk]:
+    """Chunks of exactly `size` rows, whatever the sizes of the pieces, but for the last and after pieces that wait.
+
+    `first` is the position of the first row in the whole input.
+    """
     left = limit
-    first = 0
     chunk = RawChunk([], first, json_like)
     for piece in pieces:
         rows = piece.rows

@@ -43,7 +43,7 @@ class Recovered:
 def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> Recovered:
     """Cuts every derived file of the run back to the last chunk that all of them hold.
 
-    `in_csv` says per stream which columns a CSV part holds as text. Parts that were sealed and must grow again are opened.
+    `in_csv` says per stream which columns a CSV part holds as text. A sealed part that must grow again is opened.
 
     Raises:
         RunFolderError: a file cannot be read, cut or removed.

@@ -113,8 +113,8 @@ class RunFolder:
         input_type: Any = Any,
         flat_columns: Sequence[str] = (),
     ) -> None:
-        """Say what will be written. `input_type` is that of the values in `InputChunk`, `flat_columns` are the nodes in the
-        flattened rows. A folder that was opened again is cut back to its last whole chunk.
+        """Say what will be written. `input_type` is that of the values in `InputChunk`, `flat_columns` are the nodes in
+        the flattened rows. A folder that was opened again is cut back to its last whole chunk.
 
         Raises:
             RunFolderError: two nodes would share a folder, or the format is unknown; a file cannot be cut back.
@@ -186,8 +186,8 @@ class RunFolder:
         """
         commits: list[dict[str, Any]] = []
         for lines in self._outputs.lines(MadeChunk(inputs, nodes, final_ids, flat)):
-            for position in self._outputs.append(lines):
-                commits.append(commit_record(lines.step, index, self.path, position))
+            ends = self._outputs.append(lines)
+            commits += [commit_record(lines.step, index, self.path, position) for position in ends]
         if whole:
             commits.append(closing_record(index, count or RunCount(rows=len(inputs.ids)), failing))
             self._pending.commits.extend(commits)

@@ -54,12 +54,15 @@ def whole_lines(path: Path) -> tuple[int, int]:
 
 
 def cut(path: Path, size: int) -> None:
-    """
+    """The file without what follows these bytes; no file where none are left.
+
     Raises:
         RunFolderError: it cannot be cut.
     """
     try:
-        if path.stat().st_size > size:
+        if not size:
+            path.unlink()
+        elif path.stat().st_size > size:
             with open(path, "rb+") as file:
                 file.truncate(size)
                 os.fsync(file.fileno())

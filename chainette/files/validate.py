@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -63,6 +63,10 @@ class RowValidator:
                 values[i] = self._named(value, ids[i])
         as_read = list(rows) if usual and raw.json_like else self._raw_rows(rows, classes, raw.json_like)
         return InputChunk(index, raw.first, ids, values, as_read)
+
+    def remember(self, ids: Iterable[str]) -> None:
+        """Ids from the data that rows before the first chunk have taken."""
+        self._seen.update(_digest(row_id) for row_id in ids)
 
     def _raw_rows(self, rows: list[Any], classes: set[type], json_like: bool) -> list[Any]:
         if not json_like and classes == {dict}:
@@ -145,7 +149,7 @@ class RowValidator:
         if _CONTROL.search(row_id) or len(row_id) > _MAX_ID_LENGTH or row_id[0] == "#":
             why = "longer than 512 characters" if len(row_id) > _MAX_ID_LENGTH else "not fit for an id"
             return "", f'the id field "{field}" is {why}: {shortened(row_id)} (no line breaks, no leading `#`)'
-        digest = hashlib.blake2b(row_id.encode(), digest_size=16).digest()
+        digest = _digest(row_id)
         if digest in self._seen:
             return "", f'the id {shortened(row_id)} (field "{field}") was taken by an earlier row'
         self._seen.add(digest)
@@ -153,6 +157,10 @@ class RowValidator:
 
     def _named(self, failure: Failure, row_id: str) -> Failure:
         return Failure(row_id, failure.node_id, failure.kind, failure.message, failure.attempts, failure.raw)
+
+
+def _digest(row_id: str) -> bytes:
+    return hashlib.blake2b(row_id.encode(), digest_size=16).digest()
 
 
 def check_input(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext
 from types import MappingProxyType
@@ -15,14 +14,16 @@ from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError
 from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
 from chainette.executor import Executor, ExecutorOptions, Outcome
-from chainette.files.inputs import Input
-from chainette.files.run_folder import NodeOutput, RunFolder
+from chainette.executor.past import Past
+from chainette.files.reading import RunReader
+from chainette.files.run_folder import NodeOutput
+from chainette.graph import INPUT_ID
 from chainette.observe import event_fields, record_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked
 from chainette.run.loops import Stopper
-from chainette.run.options import RunOptions
-from chainette.run.record import graph_record, status_record
+from chainette.run.opening import Opening
+from chainette.run.record import Clock, status_record
 from chainette.run.result import RunResult
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -39,19 +40,17 @@ class Job:
     def __init__(
         self,
         checked: Checked,
-        options: RunOptions,
-        source: Input,
-        folder: RunFolder,
+        opening: Opening,
         listener: Listener | None,
         stopper: Stopper | None,
     ) -> None:
         self._checked = checked
-        self._options = options
-        self._source = source
-        self._folder = folder
+        self._opening = opening
+        self._options = opening.options
+        self._folder = opening.folder
         self._listener = listener
         self._stopper = stopper
-        self._started = time.time()
+        self._clock = Clock(opening.status)
         self._interrupted = 0
         self._outcome = Outcome()
 
@@ -63,7 +62,6 @@ class Job:
 
     async def go(
         self,
-        chunks: Iterator[InputChunk],
         handle_signals: bool,
         results: Results | None,
         finals: Callable[[Sequence[Row]], None] | None,
@@ -74,11 +72,11 @@ class Job:
         unwritten: ChainetteError | None = None
         with anyio.open_signal_receiver(*_SIGNALS) if handle_signals else nullcontext() as signals:
             try:
-                self._prepare()
-                executor = self._executor(broker, results, finals)
+                past = await anyio.to_thread.run_sync(self._prepare)
+                executor = self._executor(broker, results, finals, past)
                 self._outcome = executor.outcome
                 self._say_started()
-                outcome = await self._drive(executor, chunks, signals)
+                outcome = await self._drive(executor, self._opening.chunks(self._folder.before), signals)
                 state, message = self._ending(outcome)
             except BaseException as error:
                 state = "interrupted" if self._interrupted else "stopped"
@@ -92,7 +90,8 @@ class Job:
             raise unwritten or outcome.error  # type: ignore[misc]
         return self._result(executor, state, message)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Past | None:
+        """Opens the files, cut back to what is whole, and the calls that need not be made again. In a thread."""
         graph, options = self._checked.graph, self._options
         nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.shown]
         self._folder.configure(
@@ -101,12 +100,25 @@ class Job:
             max_lines_per_file=options.max_lines_per_file,
             flattened=options.flattened,
             input_type=graph.input_type,
+            flat_columns=[INPUT_ID, *(node.id for node in graph.nodes if node.written)],
         )
-        self._folder.write_graph(graph_record(self._checked, options, self._source.describe(), self._folder.run_id))
-        self._folder.write_status(status_record(self._folder, graph, "running", self._started, None, Outcome()))
+        before = self._folder.before.count
+        self._outcome = Outcome(before, rows_read=before.rows)
+        for failure in RunReader(self._folder.path).failures() if before.rows_failed else ():
+            self._outcome.count_cause(failure.node_id, failure.kind, failure.message)
+        past = self._opening.past(self._folder.before)
+        self._folder.write_graph(self._opening.graph)
+        self._folder.write_status(
+            status_record(self._folder, graph, "running", self._clock, before.nodes, self._outcome)
+        )
+        return past
 
     def _executor(
-        self, broker: Broker, results: Results | None, finals: Callable[[Sequence[Row]], None] | None
+        self,
+        broker: Broker,
+        results: Results | None,
+        finals: Callable[[Sequence[Row]], None] | None,
+        past: Past | None,
     ) -> Executor:
         checked, options = self._checked, self._options
         rows, share = options.allowed_failures()
@@ -114,7 +126,7 @@ class Job:
             open_rows=options.open_rows if checked.graph.steps else min(options.open_rows, _OPEN_WITHOUT_CALLS),
             max_failed=rows,
             max_failed_share=share,
-            rows_total=self._source.total,
+            rows_total=self._opening.source.total,
             params=MappingProxyType(dict(options.params)),
         )
         return Executor(
@@ -128,12 +140,15 @@ class Job:
             results=results,
             finals=finals,
             sync=self._sync,
+            outcome=self._outcome,
+            past=past,
         )
 
     def _sync(self, progress: Progressed) -> None:
         self._folder.sync()
         graph = self._checked.graph
-        self._folder.write_status(status_record(self._folder, graph, "running", self._started, progress, self._outcome))
+        record = status_record(self._folder, graph, "running", self._clock, progress.nodes, self._outcome)
+        self._folder.write_status(record)
 
     async def _drive(
         self, executor: Executor, chunks: Iterator[InputChunk], signals: AsyncIterator[signal.Signals] | None
@@ -153,9 +168,12 @@ class Job:
         return outcome
 
     def _written(self, chunks: Iterator[InputChunk]) -> Iterator[InputChunk]:
+        rows = self._folder.before.count.rows
         for chunk in chunks:
-            self._folder.add_inputs(chunk)
+            self._folder.add_inputs(chunk, replays=self._opening.forced)
+            rows = chunk.first + len(chunk.ids)
             yield chunk
+        self._folder.end_inputs(rows)
 
     async def _watch(
         self, signals: AsyncIterator[signal.Signals], executor: Executor, scope: anyio.CancelScope
@@ -186,11 +204,12 @@ class Job:
                 run_id=self._folder.run_id,
                 folder=str(self._folder.path),
                 chain=checked.graph.chain.name,
-                rows_total=self._source.total,
+                rows_total=self._opening.source.total,
                 nodes=tuple((node.id, node.kind, f"{node.emoji} {node.label}".strip()) for node in checked.graph.shown),
                 tree=checked.graph.outline,
                 engines=tuple((name, checked.plan.capabilities[name].description) for name in checked.plan.engines),
                 warnings=tuple(checked.warnings),
+                rows_before=self._folder.before.count.rows,
             )
         )
 
@@ -212,7 +231,8 @@ class Job:
             self.say(self._finished(outcome, progress, state, message))
         try:
             graph = self._checked.graph
-            record = status_record(self._folder, graph, state, self._started, progress, outcome, message)
+            nodes = progress.nodes if progress is not None else outcome.count.nodes
+            record = status_record(self._folder, graph, state, self._clock, nodes, outcome, message)
             self._folder.write_status(record)
         except ChainetteError as error:
             failed = failed or error
@@ -251,7 +271,7 @@ class Job:
             rows_failed=outcome.count.rows_failed,
             rows_dropped=outcome.count.rows_dropped,
             stats=status_record(
-                self._folder, self._checked.graph, state, self._started, executor.statistics(), outcome, message
+                self._folder, self._checked.graph, state, self._clock, executor.statistics().nodes, outcome, message
             ),
             message=message,
             allowed_failed=outcome.count.rows_failed <= allowed,

@@ -38,8 +38,16 @@ class RunOptions:
     """Step id -> engine name, before what the steps say."""
     open_rows: int = 16_384
     """Input rows that may be under way or wait for their turn to be committed."""
+    resume: str | os.PathLike[str] | None = None
+    """The run to go on with: its folder, name, the beginning of it, or `last`."""
+    force: bool = False
+    """With `resume`: take a changed chain or input, and of the old calls those that still fit."""
+    reuse: str | os.PathLike[str] | None = None
+    """A run whose calls are taken wherever their key is the same."""
     command: Sequence[str] = ()
     """What was typed, for `graph.json`."""
+    call: Mapping[str, Any] = field(default_factory=dict)
+    """Where chain and input are (`target`, `input`, `cwd`, `engines_file`), so that `chainette resume` finds them."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -48,6 +56,12 @@ class RunOptions:
             least = 0 if name == "limit" else 1
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 problems.append(Problem(name, f"must be a whole number from {least}, not {value!r}"))
+        if self.resume is not None and self.output_dir is not None:
+            problems.append(
+                Problem("output_dir", "a run that goes on stays in its folder", "one of resume and output_dir")
+            )
+        if self.force and self.resume is None:
+            problems.append(Problem("force", "is for a run that goes on", "resume=…"))
         if self.format not in ("jsonl", "parquet", "csv"):
             problems.append(Problem("format", f'"{self.format}"', nearest(str(self.format), _FORMATS)))
         try:

@@ -7,14 +7,15 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from chainette.events import Progressed
+from chainette.events import NodeCount
 from chainette.executor import Outcome
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node, type_name
-from chainette.graph.signature import schema_of, source_of, step_facts
+from chainette.graph.signature import bound_to, schema_of, source_of, step_facts
 from chainette.observe import utc
 from chainette.run.checking import Checked, intake_words
 from chainette.run.options import RunOptions
@@ -40,19 +41,34 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         "signature": graph.signature,
         "inputs": inputs,
         "options": {
-            "chunk_size": options.chunk_size or graph.chain.chunk_size,
+            "chunk_size": chunk_size_of(graph, options),
             "limit": options.limit,
             "columns": list(options.columns) if options.columns else None,
             "id_field": options.id_field,
             "format": options.format,
             "max_lines_per_file": options.max_lines_per_file,
+            "flattened": options.flattened,
+            "reuse": str(options.reuse) if options.reuse is not None else None,
+            "engines": dict(options.engines),
             "max_failed": options.max_failed,
             "params": {key: str(value) for key, value in options.params.items()},
         },
         "command": list(options.command),
+        "call": dict(options.call),
         "versions": _versions(),
         "git_commit": _git_commit(),
     }
+
+
+CHUNK_WITH_CALLS = 128
+"""Calls are slow: small chunks, so that little is under way when a run is stopped."""
+CHUNK_OF_PYTHON = 1024
+"""Functions are quick: large chunks, so that the way to a thread and to disk costs little a row."""
+
+
+def chunk_size_of(graph: Graph, options: RunOptions) -> int:
+    """Rows that are read and committed together."""
+    return options.chunk_size or graph.chain.chunk_size or (CHUNK_WITH_CALLS if graph.steps else CHUNK_OF_PYTHON)
 
 
 def _node(checked: Checked, node: Node) -> dict[str, Any]:
@@ -78,7 +94,11 @@ def _node(checked: Checked, node: Node) -> dict[str, Any]:
             **facts,
         }
     elif node.kind == "apply":
-        record |= {"shape": node.apply.shape.words, "source": source_of(node.apply.fn)}
+        record |= {
+            "shape": node.apply.shape.words,
+            "source": source_of(node.apply.fn),
+            "bound": bound_to(node.apply.fn),
+        }
         record["schema"] = schema_of(node.output_type)
         record["metadata"] = dict(node.apply.metadata)
     else:
@@ -86,42 +106,53 @@ def _node(checked: Checked, node: Node) -> dict[str, Any]:
     return record
 
 
+class Clock:
+    """When a run began, and how long it has been at work. The wall clock may jump; what was measured does not."""
+
+    def __init__(self, status: Mapping[str, Any]) -> None:
+        """`status` is that of the run as it was left, empty for a new one."""
+        self.started = str(status.get("started") or utc(time.time()))
+        self._before_s = float(status.get("seconds") or 0.0)
+        self._began_s = time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before_s + time.monotonic() - self._began_s
+
+
 def status_record(
     folder: RunFolder,
     graph: Graph,
     state: str,
-    started: float,
-    progress: Progressed | None,
+    clock: Clock,
+    counts: Mapping[str, NodeCount],
     outcome: Outcome,
     message: str = "",
 ) -> dict[str, Any]:
     """How far it is."""
-    now = time.time()
     nodes = {}
-    if progress is not None:
-        for id, count in progress.nodes.items():
-            nodes[id] = {
-                "rows_in": count.entered,
-                "done": count.done,
-                "rows_out": count.made,
-                "failed": count.failed,
-                "dropped": count.dropped,
-                "retried": count.retried,
-                "calls": count.calls,
-                "reused": count.reused,
-                "prompt_tokens": count.prompt_tokens,
-                "completion_tokens": count.completion_tokens,
-                "seconds": round(count.seconds, 3),
-            }
+    for id, count in counts.items():
+        nodes[id] = {
+            "rows_in": count.entered,
+            "done": count.done,
+            "rows_out": count.made,
+            "failed": count.failed,
+            "dropped": count.dropped,
+            "retried": count.retried,
+            "calls": count.calls,
+            "reused": count.reused,
+            "prompt_tokens": count.prompt_tokens,
+            "completion_tokens": count.completion_tokens,
+            "seconds": round(count.seconds, 3),
+        }
     return {
         "run_id": folder.run_id,
         "chain": graph.chain.name,
         "state": state,
         "message": message,
         "pid": os.getpid(),
-        "started": utc(started),
-        "updated": utc(now),
-        "seconds": round(now - started, 3),
+        "started": clock.started,
+        "updated": utc(time.time()),
+        "seconds": round(clock.seconds(), 3),
         "rows_in": outcome.rows_read,
         "rows_done": outcome.count.rows,
         "rows_out": outcome.count.rows_out,

@@ -31,6 +31,8 @@ class RunResult:
     message: str = ""
     allowed_failed: bool = True
     """Whether no more rows failed than `max_failed` allows."""
+    was_done: bool = False
+    """Nothing was left to do when it was asked to go on."""
     _graph: Graph | None = field(default=None, repr=False)
     _observed: Mapping[str, set[type]] = field(default_factory=dict, repr=False)
 

@@ -234,7 +234,7 @@ def test_the_version_is_said(project: Project) -> None:
     assert project.call("--version").startswith("chainette ")
 
 
-@pytest.mark.parametrize("command", ["resume", "warmup", "view", "why"])
+@pytest.mark.parametrize("command", ["warmup", "view", "push"])
 def test_a_command_that_is_to_come_says_so(project: Project, command: str) -> None:
     project.call(command, "last")
     assert project.exit_code == 2

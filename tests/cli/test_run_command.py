@@ -118,7 +118,7 @@ def test_another_engine_can_be_named_for_a_step(project: Project) -> None:
         (["small.py:chain", "in.jsonl", "-i", "in.jsonl", "-o", "x"], "given as the input too"),
         (["small.py", "chain", "in.jsonl", "out", "-o", "x"], "given as the folder too"),
         (["small.py:chain", "-i", "in.jsonl", "--param", "novalue"], 'takes name=value, not "novalue"'),
-        (["small.py:chain", "-i", "in.jsonl", "--reuse", "last"], "comes with a later version"),
+        (["small.py:chain", "-i", "in.jsonl", "--reuse", "last"], "there are no runs in runs"),
         (["small.py:chain", "-i", "in.jsonl", "--max-failed", "many"], "max_failed"),
         (["small.py:chain", "-i", "in.jsonl", "-o", "."], "is not empty"),
         (["small.py:chain", "-i", "in.jsonl", "--engine", "lst=stand_in"], 'did you mean "last"?'),

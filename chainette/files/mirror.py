@@ -1,0 +1,327 @@
+"""Carries a run from its spool folder on this machine to the URL that is its run folder.
+
+Knows how local files change (logs grow, documents are replaced, parts become full) and that an object store can do
+none of it; knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from chainette.errors import RunFolderError
+from chainette.files.disk import folder_error
+from chainette.files.remote_copy import Notes, Stat, bring, check_room_for, local_files, local_stat, remove_folder
+from chainette.files.remote_lock import RemoteLock
+from chainette.files.remote_plan import Push, Sizes, is_whole, joined_since, last_parts, spans
+from chainette.files.remote_state import (
+    JOURNAL,
+    FileState,
+    Piece,
+    RemoteState,
+    Writing,
+    is_part_of_run,
+    read_state,
+    snapshot_name,
+)
+from chainette.files.remote_store import RemoteStore, batches, is_remote, local_place_of, patiently
+
+__all__ = ["Mirror", "Sizes", "is_remote"]
+
+_COPIES = ("status.json", "graph.json")
+_COPY_EVERY_S = 5.0
+PATIENCE_S = 60.0
+
+
+class _Moved(Exception):
+    """A local file is not what it was a moment ago."""
+
+
+class Mirror:
+    """One remote run folder, while this process writes it.
+
+    A push writes one object, the snapshot: a list of all files and where their bytes lie, and what is new of them. So
+    a push is there whole or not at all, and the newest snapshot is the run as it stood at one moment.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        spool: Path | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        sizes: Sizes | None = None,
+    ) -> None:
+        """Nothing is asked of the store yet but to be there.
+
+        Raises:
+            RunFolderError: the protocol is unknown, its package is missing, or nobody answers there.
+        """
+        self._store = RemoteStore(os.fspath(url))
+        self.url = self._store.url
+        """Without a password."""
+        self.spool = spool or local_place_of(os.fspath(url), "spool")
+        self._patience_s = patience_s
+        self._sizes = sizes or Sizes()
+        self._lock = RemoteLock(self._store)
+        self._notes = Notes.beside(self.spool)
+        self._files: dict[str, FileState] = {}
+        self._local: dict[str, Stat] = {}
+        self._objects: set[str] = set()
+        self._generation = 1
+        self._pushes = 0
+        self._copied: dict[str, tuple[str, float]] = {}
+        self._doubtful: dict[str, str] = {}
+        """Files that went up whole, and their epochs, in pushes of which nobody knows whether they were the last."""
+
+    def take(self) -> None:
+        """Become the one who writes the remote folder.
+
+        Raises:
+            RunFolderError: another process writes it; it may not be written; there is no such bucket.
+        """
+        check_room_for(self.spool)
+        self._lock.take()
+
+    def pull(self) -> None:
+        """Make the spool what the remote folder holds, or keep it where it is the source of that and further on.
+
+        Raises:
+            RunFolderError: it cannot be read, or there is no room.
+        """
+        patiently(self._store, self._pull, self._patience_s)
+
+    def _pull(self) -> None:
+        state = read_state(self._store)
+        ahead = state.snapshot is not None and state.writer in self._notes.tokens and self.spool.is_dir()
+        wanted = state
+        if ahead:
+            # The spool lacks nothing, but for a part that somebody deleted here.
+            lost = {n: f for n, f in state.files.items() if f.base == f.size and not (self.spool / n).exists()}
+            wanted = replace(state, files=lost)
+        bring(self._store, wanted, self.spool, self._notes, below=list(lost) if ahead else None)
+        self._begin(state, ahead)
+
+    def _begin(self, state: RemoteState, ahead: bool) -> None:
+        self._files, self._objects = dict(state.files), set(state.objects)
+        self._generation = state.generation + 1
+        self._local = {}
+        for name, file in state.files.items():
+            stat = local_stat(self.spool / name)
+            # Of a spool that is ahead only what was noted is certain; the rest goes up again.
+            if stat is not None and self._notes.size_held(self.spool, name, file) == file.size:
+                self._local[name] = stat
+        self._notes.tokens = [*(self._notes.tokens if ahead else ()), self._lock.token]
+        self._notes.closed = False
+        self._notes.save()
+
+    def is_empty(self) -> bool:
+        """Whether the remote folder holds nothing yet. An old spool of it is set aside then."""
+        state = patiently(self._store, lambda: read_state(self._store), self._patience_s)
+        if state.files or state.others:
+            return False
+        if not self._notes.closed and any(local_files(self.spool)):
+            os.replace(self.spool, self.spool.with_name(f"{self.spool.name}.left-{time.strftime('%Y%m%d-%H%M%S')}"))
+        remove_folder(self.spool)
+        check_room_for(self.spool)
+        self._notes = Notes(self._notes.path)
+        self._begin(state, ahead=False)
+        return True
+
+    def push(self) -> None:
+        """Bring the remote folder up to the spool. Costs a look at the local files when nothing changed.
+
+        Between two pushes a file grew, was cut, or was replaced by another (by renaming); not cut and grown again, so
+        recovery is followed by a push. From one thread.
+
+        Raises:
+            StoreError: the store failed (`passing`: it may go well the next time; nothing is half done).
+            RunFolderError: another process took the folder over, or the spool cannot be read.
+        """
+        self._retry_moved(final=False)
+
+    def _retry_moved(self, final: bool) -> None:
+        for _ in range(10):
+            try:
+                self._push(final)
+                return
+            except _Moved:
+                continue
+            except OSError as error:
+                raise folder_error(self.spool, error, "cannot read") from error
+        raise RunFolderError(f"{self.spool}: its files do not stand still")
+
+    def _push(self, final: bool) -> None:
+        self._lock.renew()
+        # A name is never used twice: of a push that failed nobody knows how far it got.
+        self._pushes += 1
+        push = self._plan(final)
+        if push.files == self._files and self._pushes > 1 and not push.whole:
+            self._pushes -= 1
+            self._copy_documents()
+            return
+        self._write_ahead(push)
+        self._lock.renew()
+        self._doubtful |= {path: push.files[path].epoch for path in push.whole}
+        data, files = push.writing.encode(push.files)
+        self._objects.add(push.writing.name)
+        self._store.write({push.writing.name: data})
+        removed = [name for name, file in self._files.items() if file.base and name not in files]
+        self._files, self._local = files, push.stats
+        self._doubtful.clear()
+        self._note(push)
+        self._store.delete(removed)
+        self._copy_documents()
+        self._delete_garbage(self._sizes.garbage)
+
+    def _plan(self, final: bool) -> Push:
+        found = {name: Stat.of(entry.stat(follow_symlinks=False)) for name, entry in local_files(self.spool)}
+        name = snapshot_name(self._generation, self._lock.token, self._pushes)
+        push = Push({}, found, Writing(name), joined_since(self._pushes, self._sizes.join))
+        last = last_parts(found)
+        for path, stat in found.items():
+            before, known = self._files.get(path), self._local.get(path)
+            state = self._continued(path, before, known, stat)
+            if before is not None and known == stat and push.since == self._pushes and not final:
+                push.files[path] = before
+                continue
+            goes_whole = state.base != stat.size and (final or is_whole(path, last))
+            # Not over bytes that the last snapshot still counts on.
+            safe = before is None or before.base == 0 or before.epoch == state.epoch
+            safe = safe and self._doubtful.get(path, state.epoch) == state.epoch
+            if (goes_whole or (final and not stat.size)) and safe:
+                push.whole.append(path)
+                push.files[path] = FileState(state.epoch, stat.size)
+            else:
+                push.files[path] = self._pieced(path, state, stat, push)
+        return push
+
+    def _continued(self, path: str, before: FileState | None, known: Stat | None, stat: Stat) -> FileState:
+        """The part of a file's state that still holds."""
+        epoch = f"{self._generation}.{self._lock.token}.{self._pushes}"
+        if before is None or known is None:
+            return FileState(epoch)
+        if known == stat:
+            return before
+        if known.inode == stat.inode and path.endswith(".jsonl") and known.size != stat.size:
+            return before if known.size < stat.size else before.cut(stat.size, epoch)
+        return FileState(epoch)
+
+    def _pieced(self, path: str, state: FileState, stat: Stat, push: Push) -> FileState:
+        """The file with what is new of it, and what lay in small pieces, in larger ones."""
+        pieces: list[Piece] = []
+        for item in spans(state, stat.size, push.since, self._sizes.big_bytes):
+            if isinstance(item, Piece):
+                pieces.append(item)
+                continue
+            start, stop = item
+            if stop - start < self._sizes.big_bytes:
+                pieces.append(push.writing.add(self._read(path, start, stop, stat), self._pushes))
+                continue
+            for at in range(start, stop, self._sizes.split_bytes):
+                end = min(at + self._sizes.split_bytes, stop)
+                name = f"{push.writing.name}-{len(push.objects)}"
+                push.objects.append((name, path, at, end))
+                pieces.append(Piece(name, 0, end - at, self._pushes))
+        return FileState(state.epoch, state.base, tuple(pieces))
+
+    def _read(self, path: str, start: int, stop: int, stat: Stat) -> bytes:
+        try:
+            with open(self.spool / path, "rb") as file:
+                now = Stat.of(os.fstat(file.fileno()))
+                if now.inode != stat.inode or (now != stat and not path.endswith(".jsonl")):
+                    raise _Moved(path)
+                file.seek(start)
+                data = file.read(stop - start)
+        except FileNotFoundError:
+            raise _Moved(path) from None
+        if len(data) != stop - start:
+            raise _Moved(path)
+        return data
+
+    def _write_ahead(self, push: Push) -> None:
+        """All that the snapshot will speak of."""
+        self._objects.update(name for name, *_ in push.objects)
+        pieces = ((name, self._read(path, start, stop, push.stats[path])) for name, path, start, stop in push.objects)
+        small = [path for path in push.whole if push.stats[path].size <= self._sizes.together_bytes]
+        whole = ((path, self._read(path, 0, push.stats[path].size, push.stats[path])) for path in small)
+        for batch in chain(batches(pieces), batches(whole)):
+            self._store.write(batch)
+        for path in push.whole:
+            if push.stats[path].size > self._sizes.together_bytes:
+                self._lock.renew()
+                self._store.upload(self.spool / path, path)
+
+    def _note(self, push: Push) -> None:
+        """Which local files are the same as remote ones under their own names."""
+        known = {path: (self._files[path].epoch, push.stats[path]) for path in push.whole}
+        if not known.items() <= self._notes.known.items():
+            self._notes.known |= known
+            self._notes.save()
+
+    def _copy_documents(self) -> None:
+        """Under their own names too, for whoever looks at the folder; less often, for nothing depends on it."""
+        now = time.monotonic()
+        copies: dict[str, bytes] = {}
+        for name in _COPIES:
+            state = self._files.get(name)
+            epoch, copied_at = self._copied.get(name, ("", -_COPY_EVERY_S))
+            if state is None or state.base or state.epoch == epoch or now - copied_at < _COPY_EVERY_S:
+                continue
+            self._copied[name] = (state.epoch, now)
+            copies[name] = self._read(name, 0, state.size, self._local[name])
+        if copies:
+            self._store.write(copies)
+
+    def _delete_garbage(self, at_least: int) -> None:
+        needed = {piece.object for file in self._files.values() for piece in file.pieces}
+        needed.add(snapshot_name(self._generation, self._lock.token, self._pushes))
+        garbage = self._objects - needed
+        if len(garbage) >= at_least:
+            self._store.delete(garbage)
+            self._objects -= garbage
+
+    def close(self) -> None:
+        """Put everything under its own name, so that the folder is an ordinary one, and give it back.
+
+        Raises:
+            RunFolderError: it cannot be done; the next opening does the rest, and the spool holds everything.
+        """
+        try:
+            patiently(self._store, self._settle, self._patience_s)
+        except BaseException:
+            with contextlib.suppress(RunFolderError):
+                self.release()
+            raise
+        self.release()
+
+    def reconnect(self) -> None:
+        """After a failed push: some protocols hold one connection for ever."""
+        self._store.reconnect()
+
+    def release(self) -> None:
+        """Give the folder back as it is."""
+        self._lock.release()
+
+    def _settle(self) -> None:
+        self._retry_moved(final=False)
+        while True:
+            self._retry_moved(final=True)
+            if not any(file.pieces for file in self._files.values()):
+                break
+        self._lock.renew()
+        entries = self._store.entries()
+        snapshot = snapshot_name(self._generation, self._lock.token, self._pushes)
+        journal = {name for name in entries if name.startswith(f"{JOURNAL}/")}
+        strays = {name for name in entries if is_part_of_run(name)} - self._files.keys()
+        self._store.delete((journal - {snapshot}) | strays)
+        # From here on the listing is what counts.
+        self._store.delete([snapshot])
+        self._store.delete_folder(JOURNAL)
+        self._notes.known = {n: (f"={entries[n].identity}", stat) for n, stat in self._local.items() if n in entries}
+        self._notes.closed = True
+        self._notes.save()

@@ -1,0 +1,87 @@
+"""`chainette resume`: goes on with a run that ended before its last row. Knows what `graph.json` says of the call."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFailed, Quiet, execute, refuse_both
+from chainette.cli.target import Call, refuse_empty
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: folder, name, the beginning of it, or last.")]
+Input = Annotated[
+    str | None,
+    typer.Option("--input", "-i", metavar="INPUT", help="The same input at another place; - to pipe it again."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take a changed chain or input, and the old calls that still fit.")
+]
+RunsDir = Annotated[str, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are.")]
+
+
+def resume(
+    run: Run,
+    input: Input = None,
+    force: Force = False,
+    max_failed: MaxFailed = None,
+    engines: EnginesFile = None,
+    runs_dir: RunsDir = "runs",
+    quiet: Quiet = False,
+    json_logs: JsonLogs = False,
+    icons: Icons = True,
+    max_branches: MaxBranches = None,
+) -> None:
+    """Go on with a run that was interrupted, stopped or killed. No finished call is made again.
+
+    chainette resume last
+    """
+    gc.disable()
+    refuse_empty(input=input, max_failed=max_failed, engines=engines)
+    refuse_both(quiet, json_logs)
+    from chainette.cli.watching import Screen
+    from chainette.run import RunOptions
+
+    call, found = recorded_call(run, runs_dir, input, engines)
+    options = RunOptions(
+        resume=found["folder"],
+        force=force,
+        max_failed=max_failed,
+        engines_file=found["engines_file"],
+        command=sys.argv,
+        call={"target": call.target, **found["call"]},
+    )
+    raise typer.Exit(execute(call, options, Screen(quiet, json_logs, icons, max_branches)))
+
+
+def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | None) -> tuple[Call, dict[str, Any]]:
+    """What the run was called with, and the folder, engines file and call to go on with.
+
+    Relative names meant something where the run was started, so the program goes there.
+    """
+    from chainette.errors import RunFolderError
+    from chainette.files.reading import RunReader, find_run
+
+    folder = Path(find_run(run, runs_dir)).absolute()
+    recorded = RunReader(folder).graph().get("call") or {}
+    if not recorded.get("target"):
+        raise RunFolderError(
+            f'{folder.name} was not started by the command line: chain.run(inputs, resume="{folder}") goes on with it'
+        )
+    input, engines = _absolute(input), _absolute(engines)
+    place = str(recorded.get("cwd") or "")
+    if place and os.path.isdir(place) and not os.path.samefile(place, os.getcwd()):
+        os.chdir(place)
+        sys.path[:] = [place if entry == "" else entry for entry in sys.path]
+    said = recorded.get("input")
+    call = Call(recorded["target"], input or (said if said != "-" else None), None)
+    return call, {"folder": folder, "engines_file": engines or recorded.get("engines_file"), "call": recorded}
+
+
+def _absolute(path: str | None) -> str | None:
+    """A file that is named from here, as it is named from anywhere."""
+    return os.path.abspath(path) if path is not None and os.path.exists(path) else path
