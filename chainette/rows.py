@@ -88,6 +88,8 @@ class Again:
     """(node id, row id) of the failures to heal: what the log has of them is not taken."""
     kept: Mapping[tuple[str, str], Failure]
     """(node id, row id) of the failures that stay."""
+    rows: frozenset[int]
+    """Positions of the input rows with a failure to heal: what they made takes the place of what they had made."""
 
 
 @dataclass(slots=True)

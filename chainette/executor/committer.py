@@ -112,7 +112,7 @@ class Committer:
         for flow in flows:
             committed = gather(executor.graph, flow, self._columns)
             ids = [row.id for row in committed.final]
-            executor.folder.add_chunk(
+            committed.count = executor.folder.add_chunk(
                 flow.index,
                 committed.nodes,
                 ids,

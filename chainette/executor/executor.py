@@ -157,7 +157,8 @@ class Executor:
         """Lets a chunk in."""
         flow = Flow(self.graph, inputs)
         self._committer.begun(flow)
-        self.outcome.rows_read += len(inputs.present)
+        if inputs.again is None:
+            self.outcome.rows_read += len(inputs.present)
         self.router.enter(flow)
 
     def _operator(

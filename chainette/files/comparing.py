@@ -6,6 +6,7 @@ Memory does not grow with rows: both runs are read side by side, and what has to
 from __future__ import annotations
 
 import filecmp
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -125,15 +126,25 @@ def compare(before: RunReader, after: RunReader, *, step: str | None = None, exa
     nodes = _nodes(before, after, changes)
     if step is not None:
         nodes = _only(nodes, step, before, after)
+    try:
+        moved = _fill(nodes, before, after, examples)
+    except sqlite3.Error as error:
+        runs = f"{before.path.name} with {after.path.name}"
+        hint = "SQLITE_TMPDIR names a folder with more room"
+        raise RunFolderError(f"cannot compare {runs}: their temporary file: {error} ({hint})") from error
+    states = summarise(before.path).state, summarise(after.path).state
+    return Comparison(before.path.name, after.path.name, states, changes, moved, nodes)
+
+
+def _fill(nodes: list[NodeComparison], before: RunReader, after: RunReader, examples: int | None) -> int:
+    """Counts the nodes' rows and returns how many input rows moved."""
     pairing = Pairing(RunInput(before), RunInput(after))
     try:
         formats = pairing.before.format != pairing.after.format
         for node in nodes:
-            if pairing.aligned and _same_files(before, after, node):
-                continue
-            _compare(node, pairing, formats, examples)
-        states = summarise(before.path).state, summarise(after.path).state
-        return Comparison(before.path.name, after.path.name, states, changes, pairing.moved, nodes)
+            if not (pairing.aligned and _same_files(before, after, node)):
+                _compare(node, pairing, formats, examples)
+        return pairing.moved
     finally:
         pairing.close()
 

@@ -9,7 +9,6 @@ from itertools import zip_longest
 from typing import Any
 
 import orjson
-from pydantic_core import from_json
 
 from chainette.files.json_text import encode
 from chainette.files.names import INPUT_NODE
@@ -39,15 +38,14 @@ class RunInput:
         """Of the step files; the input is JSONL in any case."""
 
     def lines(self) -> Iterator[bytes]:
-        """The rows as JSON; what follows half a line is not there yet."""
+        """The rows as JSON; half a line at the end is no row."""
         for part in find_parts(self.reader.path, "inputs"):
             if isinstance(part, JsonlPart):
                 yield from part.lines(0, len(part))
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(place, row) in order."""
-        for number, line in enumerate(self.lines()):
-            row = from_json(line)
+        for number, row in enumerate(self.reader.inputs()):
             yield self._place(str(row.get("_id")), number), row
 
     def places(self, row_ids: Iterator[tuple[str, Any]]) -> Iterator[tuple[int, str, Any]]:
@@ -108,8 +106,12 @@ class Pairing:
         self.aligned = before.id_field == after.id_field and _equal(before, after)
         if not self.aligned:
             self._db = temporary_database()
-            self._pair()
-            self.moved = self._count_moved()
+            try:
+                self._pair()
+                self.moved = self._count_moved()
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         if not self.aligned:

@@ -229,9 +229,12 @@ def _unsure(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     if len(ours) != len(theirs) or before.get("formats") != after.get("formats"):
         return False
     pairs = list(zip(ours, theirs, strict=True))
-    if any(a["size"] != b["size"] or (a["of"] == b["of"] and a["blake2b"] != b["blake2b"]) for a, b in pairs):
+    size, of, content = "size", "of", "blake2b"
+    if any(
+        a.get(size) != b.get(size) or (a.get(of) == b.get(of) and a.get(content) != b.get(content)) for a, b in pairs
+    ):
         return False
-    return any(a["of"] != b["of"] for a, b in pairs)
+    return any(a.get(of) != b.get(of) for a, b in pairs)
 
 
 def _options(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

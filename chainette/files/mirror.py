@@ -65,7 +65,7 @@ class Mirror:
         self.url = self._store.url
         """Without a password."""
         self.spool = spool or local_place_of(os.fspath(url), "spool")
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._sizes = sizes or Sizes()
         self._lock = RemoteLock(self._store)
         self._notes = Notes.beside(self.spool)
@@ -74,6 +74,8 @@ class Mirror:
         self._objects: set[str] = set()
         self._generation = 1
         self._pushes = 0
+        self._begun = False
+        """Whether a snapshot says what counts, and not the listing."""
         self._copied: dict[str, tuple[str, float]] = {}
         self._doubtful: dict[str, str] = {}
         """Files that went up whole, and their epochs, in pushes of which nobody knows whether they were the last."""
@@ -93,7 +95,7 @@ class Mirror:
         Raises:
             RunFolderError: it cannot be read, or there is no room.
         """
-        patiently(self._store, self._pull, self._patience_s)
+        patiently(self._store, self._pull, self.patience_s)
 
     def _pull(self) -> None:
         state = read_state(self._store)
@@ -109,6 +111,7 @@ class Mirror:
     def _begin(self, state: RemoteState, ahead: bool) -> None:
         self._files, self._objects = dict(state.files), set(state.objects)
         self._generation = state.generation + 1
+        self._begun = state.snapshot is not None
         self._local = {}
         for name, file in state.files.items():
             stat = local_stat(self.spool / name)
@@ -119,24 +122,49 @@ class Mirror:
         self._notes.closed = False
         self._notes.save()
 
-    def is_empty(self) -> bool:
-        """Whether the remote folder holds nothing yet. An old spool of it is set aside then."""
-        state = patiently(self._store, lambda: read_state(self._store), self._patience_s)
-        if state.files or state.others:
-            return False
-        if not self._notes.closed and any(local_files(self.spool)):
-            os.replace(self.spool, self.spool.with_name(f"{self.spool.name}.left-{time.strftime('%Y%m%d-%H%M%S')}"))
-        remove_folder(self.spool)
-        check_room_for(self.spool)
+    def names(self) -> list[str]:
+        """What the remote folder holds.
+
+        Raises:
+            RunFolderError: it cannot be listed.
+        """
+        state = patiently(self._store, lambda: read_state(self._store), self.patience_s)
+        return sorted(state.files.keys() | state.others)
+
+    def begin_empty(self) -> None:
+        """Instead of `pull`, where there is nothing. What an earlier run left in the spool is set aside.
+
+        Raises:
+            RunFolderError: it cannot be.
+        """
+        try:
+            if not self._notes.closed and any(local_files(self.spool)):
+                aside = f"{self.spool.name}.left-{time.strftime('%Y%m%d-%H%M%S')}"
+                os.replace(self.spool, self.spool.with_name(aside))
+            remove_folder(self.spool)
+            check_room_for(self.spool)
+        except OSError as error:
+            raise folder_error(self.spool, error) from error
         self._notes = Notes(self._notes.path)
-        self._begin(state, ahead=False)
-        return True
+        self._begin(read_state(self._store), ahead=False)
+
+    def beat(self) -> None:
+        """Say that this process lives, when it is time to.
+
+        Raises:
+            RunFolderError: as `push`.
+        """
+        self._lock.renew()
+
+    def push_patiently(self) -> None:
+        """`push`, again after errors that may pass."""
+        patiently(self._store, self.push, self.patience_s)
 
     def push(self) -> None:
         """Bring the remote folder up to the spool. Costs a look at the local files when nothing changed.
 
-        Between two pushes a file grew, was cut, or was replaced by another (by renaming); not cut and grown again, so
-        recovery is followed by a push. From one thread.
+        From the first push of an opening on, `.jsonl` files grow, and everything else is replaced by renaming. What was
+        cut or removed does not grow again before the next push. One push at a time, and none while files are exchanged.
 
         Raises:
             StoreError: the store failed (`passing`: it may go well the next time; nothing is half done).
@@ -171,7 +199,7 @@ class Mirror:
         self._objects.add(push.writing.name)
         self._store.write({push.writing.name: data})
         removed = [name for name, file in self._files.items() if file.base and name not in files]
-        self._files, self._local = files, push.stats
+        self._files, self._local, self._begun = files, push.stats, True
         self._doubtful.clear()
         self._note(push)
         self._store.delete(removed)
@@ -190,26 +218,27 @@ class Mirror:
                 push.files[path] = before
                 continue
             goes_whole = state.base != stat.size and (final or is_whole(path, last))
-            # Not over bytes that the last snapshot still counts on.
-            safe = before is None or before.base == 0 or before.epoch == state.epoch
-            safe = safe and self._doubtful.get(path, state.epoch) == state.epoch
-            if (goes_whole or (final and not stat.size)) and safe:
+            if (goes_whole or (final and not stat.size)) and self._may_go_whole(path, before, state):
                 push.whole.append(path)
                 push.files[path] = FileState(state.epoch, stat.size)
             else:
                 push.files[path] = self._pieced(path, state, stat, push)
         return push
 
+    def _may_go_whole(self, path: str, before: FileState | None, state: FileState) -> bool:
+        """Not where a listing is what counts, nor over bytes that the last snapshot counts on."""
+        known = before is None or before.base == 0 or before.epoch == state.epoch
+        return self._begun and known and self._doubtful.get(path, state.epoch) == state.epoch
+
     def _continued(self, path: str, before: FileState | None, known: Stat | None, stat: Stat) -> FileState:
         """The part of a file's state that still holds."""
-        epoch = f"{self._generation}.{self._lock.token}.{self._pushes}"
-        if before is None or known is None:
-            return FileState(epoch)
-        if known == stat:
+        if before is not None and known == stat:
             return before
-        if known.inode == stat.inode and path.endswith(".jsonl") and known.size != stat.size:
-            return before if known.size < stat.size else before.cut(stat.size, epoch)
-        return FileState(epoch)
+        # Only a run under way appends; what an opening did to a file may be anything, and inodes are used again.
+        grew = known is not None and known.inode == stat.inode and known.size < stat.size
+        if before is not None and grew and self._pushes > 1 and path.endswith(".jsonl"):
+            return before
+        return FileState(f"{self._generation}.{self._lock.token}.{self._pushes}")
 
     def _pieced(self, path: str, state: FileState, stat: Stat, push: Push) -> FileState:
         """The file with what is new of it, and what lay in small pieces, in larger ones."""
@@ -292,7 +321,7 @@ class Mirror:
             RunFolderError: it cannot be done; the next opening does the rest, and the spool holds everything.
         """
         try:
-            patiently(self._store, self._settle, self._patience_s)
+            patiently(self._store, self._settle, self.patience_s)
         except BaseException:
             with contextlib.suppress(RunFolderError):
                 self.release()

@@ -14,6 +14,9 @@ INPUT_NODE = "chain_input"
 OPEN = ".open"
 """The folder where the open parts of Parquet and CSV files grow, as JSONL."""
 
+HEALING = ".healing"
+"""The folder where a retry writes the run's files once more."""
+
 _UNSAFE = re.compile(r"[^\w.\-=+@ ]")
 _DIGITS = re.compile(r"(\d+)")
 _MAX_BYTES = 120

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chainette.errors import RunFolderError
@@ -76,10 +76,16 @@ def check_empty(folder: Path) -> None:
         raise RunFolderError(f"{folder} is not empty: {shown} (name a new or empty folder)")
 
 
+def may_be_cleared(names: Iterable[str]) -> bool:
+    """Whether a folder that holds no more than these may be that of a run that ended before it began."""
+    found = set(names)
+    return bool(found & {"graph.json", "status.json"}) and found <= _BEFORE_THE_FIRST_EVENT
+
+
 def _never_began(folder: Path, names: Sequence[str]) -> bool:
-    documents = set(names) & {"graph.json", "status.json"}
-    if not documents or not set(names) <= _BEFORE_THE_FIRST_EVENT:
+    if not may_be_cleared(names):
         return False
+    documents = set(names) & {"graph.json", "status.json"}
     try:
         if "events.jsonl" in names and (folder / "events.jsonl").stat().st_size:
             return False

@@ -147,18 +147,18 @@ class Outputs:
         if self._flat is not None:
             yield Lines(None, self._flat, FLATTENED, made.final_ids, self._flat_block(made, dumped))
 
-    def append(self, lines: Lines) -> list[Position]:
+    def append(self, step: str | None, file: RollingFile, block: bytes, rows: int) -> list[Position]:
         """Where each part that became full ends, and at last where the lines do.
 
         Raises:
             RunFolderError: the disk is full or the like.
         """
-        lines.file.append(lines.block, len(lines.ids))
-        rolled, lines.file.rolled = lines.file.rolled, []
-        if rolled and self._options.format != "jsonl" and lines.file.parts:
-            layouts = self._flat_layouts if lines.step is None else [self._nodes[lines.step].layout]
+        file.append(block, rows)
+        rolled, file.rolled = file.rolled, []
+        if rolled and self._options.format != "jsonl" and file.parts:
+            layouts = self._flat_layouts if step is None else [self._nodes[step].layout]
             self._full += [(position.path, layouts) for position in rolled]
-        return [*rolled, lines.file.position]
+        return [*rolled, file.position]
 
     def take_full_parts(self) -> list[tuple[Path, list[Layout]]]:
         """Parts to be sealed, with what stands in them."""
@@ -209,18 +209,24 @@ class Outputs:
     def restore(self, marks: Mapping[str, Mark]) -> None:
         """Goes on behind these marks. Full parts that were not sealed are `take_full_parts`'s again."""
         for stream, mark in marks.items():
-            kind, _, name = stream.partition("/")
-            found = [node for id, node in self._nodes.items() if folder_name(id) == name]
-            if kind == "failed":
-                node = found[0] if found else self._only_failing(name)
-                node.failed.restore(0, mark.bytes, mark.rows)
-                continue
-            file = self._flat if stream == FLATTENED else found[0].file if found else None
-            if file is not None:
-                file.restore(int(Path(mark.file).stem), mark.bytes, mark.rows)
+            found = self.file_of(stream)
+            if found is not None:
+                file = found[1]
+                file.restore(int(Path(mark.file).stem) if file.parts else 0, mark.bytes, mark.rows)
         if self._options.format != "jsonl":
             for file, layouts in self._rolling():
                 self._full += [(part, layouts) for part in file.parts_before()]
+
+    def file_of(self, stream: str) -> tuple[str | None, RollingFile] | None:
+        """The node and the file of a stream; None for a node that is not there any more."""
+        kind, _, name = stream.partition("/")
+        if stream == FLATTENED:
+            return None if self._flat is None else (None, self._flat)
+        for id, node in self._nodes.items():
+            if folder_name(id) == name:
+                file = node.failed if kind == "failed" else node.file
+                return None if file is None else (id, file)
+        return (name, self._only_failing(name).failed) if kind == "failed" else None
 
     def in_csv(self) -> dict[str, list[Column]]:
         """Per stream the columns that CSV holds as text."""

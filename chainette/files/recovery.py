@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chainette.events import RunCount
-from chainette.files.disk import folder_error
+from chainette.files.disk import folder_error, replace_file
+from chainette.files.json_text import encode_rows
 from chainette.files.ledger import INPUTS, NAME, ClosedChunk, Ledger, Mark, size_of
 from chainette.files.names import OPEN
 from chainette.files.new_folder import remove_empty
@@ -39,6 +40,29 @@ class Recovered:
     ended: bool = False
     """Every input row was read, and `inputs/` has them all."""
 
+    def rows_read(self, max_lines: int) -> int:
+        """How many rows `inputs/` has."""
+        return self.inputs[0] * max_lines + self.inputs[2]
+
+
+def survey(root: Path, max_lines: int) -> tuple[Recovered, int]:
+    """How far the run had come, and where in `commits.jsonl` that is said. Half a line of `inputs/` is cut off."""
+    ledger = Ledger(root / NAME)
+    found = Recovered()
+    end = 0
+    sizes: dict[str, int] = {}
+    is_held = True
+    for chunk in ledger.chunks():
+        is_held = is_held and _is_held(root, chunk, sizes)
+        if not is_held:  # what is said of the input further on holds all the same
+            continue
+        found.chunk, found.marks, end = chunk.index, chunk.marks, chunk.end
+        found.count.add(chunk.count)
+    found.floor = ledger.floor(found.chunk + 1)
+    found.inputs = last_lines(root / INPUTS)
+    found.ended = ledger.ended is not None and ledger.ended == found.rows_read(max_lines)
+    return found, end
+
 
 def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> Recovered:
     """Cuts every derived file of the run back to the last chunk that all of them hold.
@@ -48,26 +72,13 @@ def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> R
     Raises:
         RunFolderError: a file cannot be read, cut or removed.
     """
-    ledger = Ledger(root / NAME)
-    found = Recovered()
-    end = 0
-    sizes: dict[str, int] = {}
-    for chunk in ledger.chunks():
-        if not _is_held(root, chunk, sizes):
-            break
-        found.chunk, found.marks, end = chunk.index, chunk.marks, chunk.end
-        found.count.add(chunk.count)
-    found.floor = ledger.floor(found.chunk + 1)
-    if (root / NAME).exists():
-        cut(root / NAME, end)
+    found, end = survey(root, max_lines)
+    _cut_ledger(root / NAME, end, found.rows_read(max_lines) if found.ended else None)
     try:
         _cut_streams(root, found, max_lines, in_csv)
         _cut_failed(root, found.marks)
     except OSError as error:
         raise folder_error(root, error) from error
-    found.inputs = last_lines(root / INPUTS)
-    read = found.inputs[0] * max_lines + found.inputs[2]
-    found.ended = ledger.ended is not None and ledger.ended == read
     return found
 
 
@@ -96,6 +107,15 @@ def _size(root: Path, mark: Mark, sizes: dict[str, int]) -> int:
         size = size_of(root / mark.file)
         sizes[mark.file] = 1 << 62 if size < 0 and _sealed_form(root, mark) is not None else size
     return sizes[mark.file]
+
+
+def _cut_ledger(path: Path, end: int, ended: int | None) -> None:
+    if ended is not None:
+        with open(path, "rb") as file:
+            kept = file.read(end)
+        replace_file(path, kept + encode_rows([{"end": ended}]))
+    elif path.exists():
+        cut(path, end)
 
 
 def _cut_streams(root: Path, found: Recovered, max_lines: int, in_csv: Mapping[str, list[Column]]) -> None:

@@ -1,13 +1,19 @@
-"""Pushes a mirror in a thread of its own, so that a slow or absent store holds up nobody who writes locally."""
+"""Holds a remote run folder for a run, and carries over what the run writes, in a thread of its own.
+
+So a slow or absent store holds up nobody who writes locally, and the heartbeat does not depend on there being news.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from chainette.errors import RunFolderError
-from chainette.files.mirror import PATIENCE_S, Mirror
+from chainette.files.mirror import Mirror
+from chainette.files.new_folder import may_be_cleared
 from chainette.files.remote_store import StoreError
 
 _IDLE_S = 5.0
@@ -15,42 +21,108 @@ _AGAIN_S = 1.0
 
 
 class Carrier:
-    """From `start` to `close` the one who pushes."""
+    """From `take` to `close` the owner of a remote run folder."""
 
-    def __init__(self, mirror: Mirror, *, warn: Callable[[str], None] = lambda _: None, patience_s: float = PATIENCE_S):
+    def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self.warn = warn
-        """Told when the store cannot be reached, and when it can again."""
-        self._patience_s = patience_s
+        self.url = mirror.url
+        """Without a password."""
+        self.path = mirror.spool
+        """Where the run works."""
+        self.warn: Callable[[str], None] = lambda _: None
+        """Told when the store cannot be reached, and when it can again. From the carrier's thread."""
+        self._pushing = threading.Lock()
         self._nudged = threading.Event()
+        self._carries = False
         self._ended = False
         self._error: RunFolderError | None = None
         self._failing_since: float | None = None
         # A daemon: a store that never answers must not keep the process from ending.
-        self._thread = threading.Thread(target=self._carry, name="chainette-mirror", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="chainette-carrier", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    @classmethod
+    def take(cls, url: str | os.PathLike[str]) -> Carrier:
+        """The folder at `url`, held. Its heartbeat begins.
+
+        Raises:
+            RunFolderError: another process writes it (named); it cannot be written; there is no such bucket or package.
+        """
+        mirror = Mirror(url)
+        mirror.take()
+        carrier = cls(mirror)
+        carrier._thread.start()
+        return carrier
+
+    def begin_new(self) -> None:
+        """For a run that is new.
+
+        Raises:
+            RunFolderError: there is something in the folder already.
+        """
+        try:
+            names = self._mirror.names()
+            if not names:
+                self._mirror.begin_empty()
+            elif may_be_cleared(names):
+                self._mirror.pull()  # a run that ended before it began; what is there is looked at in the spool
+            elif "graph.json" in names or "status.json" in names:
+                raise RunFolderError(f"{self.url} holds a run already (name another --output-dir, or delete it)")
+            else:
+                shown = ", ".join(sorted(names)[:3])
+                raise RunFolderError(f"{self.url} is not empty: {shown} (name a new or empty folder)")
+        except BaseException:
+            self.release()
+            raise
+        self._carries = True
+
+    def begin_again(self) -> None:
+        """For a run that goes on: the spool becomes what the folder holds. Nothing is carried before `push`.
+
+        Raises:
+            RunFolderError: it cannot be read, or there is no room for it here.
+        """
+        try:
+            self._mirror.pull()
+        except BaseException:
+            self.release()
+            raise
+
+    def push(self) -> None:
+        """Carry over now what there is, and from now on what there will be.
+
+        Raises:
+            RunFolderError: it could not be carried over.
+        """
+        try:
+            with self._pushing:
+                self._mirror.push_patiently()
+        except RunFolderError as error:
+            raise self._ending(error) from error
+        self._carries = True
 
     def nudge(self) -> None:
         """There is something new. Takes no time.
 
         Raises:
-            RunFolderError: the store has failed for longer than `patience_s`, or for good.
+            RunFolderError: the store has failed for too long, or for good.
         """
         if self._error is not None:
             raise self._error
         self._nudged.set()
 
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """While files of the run are exchanged for others: the folder shows all of that, or nothing of it."""
+        with self._pushing:
+            yield
+
     def close(self) -> None:
-        """Carry over what is left and give the remote folder back.
+        """Carry over what is left, make the folder an ordinary one and give it back.
 
         Raises:
             RunFolderError: it could not be carried over. The spool holds it all.
         """
-        self._ended = True
-        self._nudged.set()
-        self._thread.join()
+        self._stop()
         if self._error is not None:
             raise self._error
         try:
@@ -58,27 +130,44 @@ class Carrier:
         except RunFolderError as error:
             raise self._ending(error) from error
 
-    def _carry(self) -> None:
+    def release(self) -> None:
+        """Give the folder back as it is."""
+        self._stop()
+        with contextlib.suppress(RunFolderError):  # whoever comes next waits until the heartbeat is old
+            self._mirror.release()
+
+    def _stop(self) -> None:
+        self._ended = True
+        self._nudged.set()
+        self._thread.join()
+
+    def _run(self) -> None:
         while not self._ended and self._error is None:
-            # Also without news: the heartbeat is renewed with pushes.
             self._nudged.wait(_IDLE_S)
             self._nudged.clear()
             if self._ended:
                 return
             try:
-                self._mirror.push()
+                if self._carries:
+                    with self._pushing:
+                        self._mirror.push()
+                else:
+                    self._mirror.beat()
             except RunFolderError as error:
                 self._failed(error)
+            except Exception as error:  # a thread that dies silently would carry nothing any more
+                self._error = self._ending(RunFolderError(f"{type(error).__name__}: {error}"))
             else:
                 self._succeeded()
 
     def _failed(self, error: RunFolderError) -> None:
         now = time.monotonic()
+        passing = isinstance(error, StoreError) and error.passing
         if self._failing_since is None:
             self._failing_since = now
-            if isinstance(error, StoreError) and error.passing:
-                self.warn(f"{error} (the run goes on in {self._mirror.spool}; trying again)")
-        if not (isinstance(error, StoreError) and error.passing) or now - self._failing_since >= self._patience_s:
+            if passing:
+                self.warn(f"{error} (the run goes on in {self.path}; trying again)")
+        if not passing or now - self._failing_since >= self._mirror.patience_s:
             self._error = self._ending(error)
             return
         self._mirror.reconnect()
@@ -87,12 +176,11 @@ class Carrier:
 
     def _succeeded(self) -> None:
         if self._failing_since is not None:
-            self.warn(f"{self._mirror.url} can be reached again")
+            self.warn(f"{self.url} can be reached again")
             self._failing_since = None
 
     def _ending(self, error: RunFolderError) -> RunFolderError:
-        mirror = self._mirror
         return RunFolderError(
-            f"the run cannot be carried over to {mirror.url}: {error}\n"
-            f"Everything is in {mirror.spool} on this machine; when the reason is gone: chainette resume {mirror.url}"
+            f"the run cannot be carried over to {self.url}: {error}\n"
+            f"Everything is in {self.path} on this machine; when the reason is gone: chainette resume {self.url}"
         )

@@ -50,16 +50,6 @@ class FileState:
     def size(self) -> int:
         return self.base + sum(piece.size for piece in self.pieces)
 
-    def cut(self, size: int, epoch: str) -> FileState:
-        """The first `size` bytes of it."""
-        kept, left = [], size - min(self.base, size)
-        for piece in self.pieces:
-            if left <= 0:
-                break
-            kept.append(piece if piece.size <= left else replace(piece, size=left))
-            left -= kept[-1].size
-        return FileState(epoch, min(self.base, size), tuple(kept))
-
 
 @dataclass(frozen=True, slots=True)
 class RemoteState:

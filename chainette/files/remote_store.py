@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,6 +115,8 @@ class RemoteStore:
         self._protocol = self._url.partition("://")[0].lower()
         self._whole_puts = self._protocol in _WHOLE_PUTS
         self._made: set[str] = set()
+        # Where there is one connection, there is one request at a time.
+        self._one_at_a_time = contextlib.nullcontext() if self._whole_puts else threading.RLock()
         if "::" in self._url:
             raise RunFolderError(f"{self.url}: a run folder cannot be a chain of protocols (name the store itself)")
         with self._asking("open"):
@@ -136,7 +139,8 @@ class RemoteStore:
     @contextlib.contextmanager
     def _asking(self, what: str, name: str = "") -> Iterator[None]:
         try:
-            yield
+            with self._one_at_a_time:
+                yield
         except RunFolderError:
             raise
         except Exception as error:  # every protocol raises its own

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -19,13 +19,14 @@ from chainette.errors import RunFolderError
 from chainette.events import RunCount
 from chainette.files.call_log import CallLog
 from chainette.files.disk import RollingFile, replace_file
+from chainette.files.healing import Healing, complete_swap
 from chainette.files.input_log import InputLog
 from chainette.files.json_text import encode, encode_rows, plain
 from chainette.files.ledger import NAME, closing_record, commit_record
-from chainette.files.names import OPEN, new_run_id
+from chainette.files.names import HEALING, OPEN, new_run_id
 from chainette.files.new_folder import check_empty, make_folder, new_folder, remove_empty
 from chainette.files.outputs import Format, MadeChunk, NodeOutput, OutputOptions, Outputs
-from chainette.files.recovery import Recovered, forget, recover
+from chainette.files.recovery import Recovered, forget, recover, survey
 from chainette.files.run_lock import RunLock
 from chainette.files.schema import Layout
 from chainette.files.sealing import seal
@@ -34,6 +35,7 @@ from chainette.rows import InputChunk, NodeChunk
 
 __all__ = ["NodeOutput", "RunFolder"]
 
+Purpose = Literal["new", "resume", "heal"]
 _ENDLESS = 1 << 62
 
 
@@ -48,12 +50,13 @@ class _Pending:
 class RunFolder:
     """A folder that one process writes. Made by `create` or `reopen`, told what to expect by `configure`."""
 
-    def __init__(self, path: Path, run_id: str, lock: RunLock, *, goes_on: bool = False) -> None:
+    def __init__(self, path: Path, run_id: str, lock: RunLock, purpose: Purpose = "new") -> None:
         self.path = path
         self.run_id = run_id
         self.before = Recovered()
         """How far the run had come when the folder was opened again."""
-        self._goes_on = goes_on
+        self._purpose = purpose
+        self._healing: Healing | None = None
         self._lock = lock
         self._format: Format = "jsonl"
         self._pending = _Pending()
@@ -87,13 +90,19 @@ class RunFolder:
         return cls(folder, run_id, lock)
 
     @classmethod
-    def reopen(cls, path: Path, run_id: str) -> RunFolder:
-        """The folder of a run that ended or died, to go on with it.
+    def reopen(cls, path: Path, run_id: str, purpose: Literal["resume", "heal"] = "resume") -> RunFolder:
+        """The folder of a run that ended or died, to go on with it or to make failed rows of it again.
 
         Raises:
             RunFolderError: another process writes it, or it may not be written.
         """
-        return cls(path, run_id, RunLock(path), goes_on=True)
+        lock = RunLock(path)
+        try:
+            complete_swap(path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, run_id, lock, purpose)
 
     def forget(self) -> None:
         """Takes away all but the calls and what happened, so that everything is made again. Before `configure`.
@@ -124,17 +133,27 @@ class RunFolder:
         self._outputs = Outputs(self.path, nodes, options)
         self._outputs.describe_flat(flat_columns)
         self._inputs = InputLog(self.path, max_lines_per_file)
-        if self._goes_on:
-            self._restore(nodes, max_lines_per_file)
+        if self._purpose != "new":
+            self._log.restore([output.node_id for output in nodes])
+        if self._purpose == "resume":
+            self._restore(max_lines_per_file)
+        elif self._purpose == "heal":
+            self.before, _ = survey(self.path, max_lines_per_file)
+            self._outputs = Outputs(self.path / HEALING, nodes, options)
+            self._outputs.describe_flat(flat_columns)
+            self._healing = Healing(self.path, self._outputs, self.before, max_lines_per_file)
 
-    def _restore(self, nodes: Sequence[NodeOutput], max_lines: int) -> None:
+    def _restore(self, max_lines: int) -> None:
         self.before = recover(self.path, max_lines, self._outputs.in_csv())
         self._outputs.restore(self.before.marks)
         self._pending.full_parts += self._outputs.take_full_parts()
         self._inputs.restore(*self.before.inputs)
-        self._log.restore([output.node_id for output in nodes])
         if (self.path / NAME).exists():
             self._commits.restore(0, *whole_lines(self.path / NAME))
+
+    def calls_logged(self) -> dict[str, int]:
+        """Per node how many calls the log has."""
+        return self._log.counts()
 
     def write_graph(self, graph: Mapping[str, Any]) -> None:
         replace_file(self.path / "graph.json", _document(graph))
@@ -171,8 +190,10 @@ class RunFolder:
         whole: bool = True,
         count: RunCount | None = None,
         failing: RunCount | None = None,
-    ) -> None:
+    ) -> RunCount:
         """Write what the nodes made of one chunk. From one thread, in the order of the chunks.
+
+        Returns what the run's counts change by: `count`, less what rows that were made again had added before.
 
         With `whole=False`, what was finished of a chunk when the run stopped: its rows are there to be read, without
         commit records, so a later run cuts them off and makes the chunk again.
@@ -184,15 +205,20 @@ class RunFolder:
         Raises:
             RunFolderError: the disk is full or the like, or a value that `unwritable` has a reason against.
         """
+        count = count or RunCount(rows=len(inputs.ids))
+        made = self._outputs.lines(MadeChunk(inputs, nodes, final_ids, flat))
+        if self._healing is not None:
+            return self._healing.put(inputs, made, count, failing) if whole else RunCount()
         commits: list[dict[str, Any]] = []
-        for lines in self._outputs.lines(MadeChunk(inputs, nodes, final_ids, flat)):
-            ends = self._outputs.append(lines)
+        for lines in made:
+            ends = self._outputs.append(lines.step, lines.file, lines.block, len(lines.ids))
             commits += [commit_record(lines.step, index, self.path, position) for position in ends]
         if whole:
-            commits.append(closing_record(index, count or RunCount(rows=len(inputs.ids)), failing))
+            commits.append(closing_record(index, count, failing))
             self._pending.commits.extend(commits)
         # After the commits: whoever finds a full part here finds the commits of all its rows too.
         self._pending.full_parts.extend(self._outputs.take_full_parts())
+        return count
 
     def log_call(self, node_id: str, record: bytes) -> None:
         """One finished call, as one JSON object. Takes no time; on disk after the next `sync_log`."""
@@ -239,7 +265,8 @@ class RunFolder:
     def _seal(self, part: Path, layouts: list[Layout]) -> None:
         if self._format == "jsonl" or not part.exists():
             return
-        target = self.path / part.relative_to(self.path / OPEN).with_suffix(f".{self._format}")
+        root = self.path if self._healing is None else self._healing.folder
+        target = root / part.relative_to(root / OPEN).with_suffix(f".{self._format}")
         try:
             seal(part, target, self._format, layouts)
         except RunFolderError as error:
@@ -262,9 +289,16 @@ class RunFolder:
         if self._sealed:
             return
         self._sealed = True
+        if self._healing is not None:
+            self._healing.copy_rest()
+            self._pending.full_parts += self._outputs.take_full_parts()
+            self._sync()
         for part, layouts in self._outputs.open_parts():
             self._seal(part, layouts)
         remove_empty(self.path / OPEN)
+        if self._healing is not None and self._seal_error is None:
+            remove_empty(self._healing.folder / OPEN)
+            self._healing.swap()
 
     def close(self, *, seal: bool) -> None:
         """Make everything durable and give the folder back. With `seal`, open Parquet and CSV parts become files.

@@ -147,15 +147,20 @@ class FailuresView(_FileView[Failure]):
         return FailuresView(self._parts, self._node_ids, chosen)
 
     def _failure(self, row: dict[str, Any], part: Part) -> Failure:
-        return Failure(
-            row_id=row["_id"],
-            node_id=self._node_ids.get(part.path.stem, part.path.stem),
-            kind=row["kind"],
-            message=row["message"],
-            attempts=row.get("attempts", 1),
-            raw=row.get("raw"),
-            cause=tuple(row.get("cause") or ()),
-        )
+        return failure_of(row, self._node_ids.get(part.path.stem, part.path.stem))
+
+
+def failure_of(row: dict[str, Any], node_id: str) -> Failure:
+    """From a line of `failed/`."""
+    return Failure(
+        row_id=row["_id"],
+        node_id=node_id,
+        kind=row["kind"],
+        message=row["message"],
+        attempts=row.get("attempts", 1),
+        raw=row.get("raw"),
+        cause=tuple(row.get("cause") or ()),
+    )
 
 
 def _as_it_is(row: dict[str, Any], part: Part) -> dict[str, Any]:

@@ -104,14 +104,19 @@ class Job:
         )
         before = self._folder.before.count
         self._outcome = Outcome(before, rows_read=before.rows)
-        for failure in RunReader(self._folder.path).failures() if before.rows_failed else ():
-            self._outcome.count_cause(failure.node_id, failure.kind, failure.message)
+        if before.rows_failed and not self._opening.heals:
+            self._count_causes()
         past = self._opening.past(self._folder.before)
         self._folder.write_graph(self._opening.graph)
         self._folder.write_status(
             status_record(self._folder, graph, "running", self._clock, before.nodes, self._outcome)
         )
         return past
+
+    def _count_causes(self) -> None:
+        self._outcome.causes.clear()
+        for failure in RunReader(self._folder.path).failures():
+            self._outcome.count_cause(failure.node_id, failure.kind, failure.message)
 
     def _executor(
         self,
@@ -168,6 +173,9 @@ class Job:
         return outcome
 
     def _written(self, chunks: Iterator[InputChunk]) -> Iterator[InputChunk]:
+        if self._opening.heals:
+            yield from chunks
+            return
         rows = self._folder.before.count.rows
         for chunk in chunks:
             self._folder.add_inputs(chunk, replays=self._opening.forced)
@@ -195,6 +203,9 @@ class Job:
             return "interrupted", "interrupted"
         if outcome.stopped:
             return "stopped", outcome.stopped
+        before = self._folder.before
+        if self._opening.heals and not (before.ended and before.count.rows == outcome.count.rows):
+            return "stopped", "its last rows are still to come (chainette resume)"
         return "done", ""
 
     def _say_started(self) -> None:
@@ -221,6 +232,8 @@ class Job:
         try:
             self._folder.sync()
             self._folder.seal()
+            if self._opening.heals:
+                self._count_causes()
         except ChainetteError as error:
             failed = error
             if state == "done":

@@ -42,6 +42,8 @@ class Opening:
     past: Callable[[Recovered], Past | None]
     forced: bool = False
     """Everything is made again, with the calls that still fit."""
+    heals: bool = False
+    """Only failed rows of an earlier run are made again, in their places."""
 
 
 def open_new(checked: Checked, inputs: Any, options: RunOptions) -> Opening:

@@ -6,9 +6,10 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from chainette.errors import ChainError, Problem, nearest
+from chainette.rows import FailureKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,12 @@ class RunOptions:
     """The run to go on with: its folder, name, the beginning of it, or `last`."""
     force: bool = False
     """With `resume`: take a changed chain or input, and of the old calls those that still fit."""
+    retry: str | os.PathLike[str] | None = None
+    """The run whose failed rows are to be made again, in their places."""
+    retry_step: str | None = None
+    """Only the rows that failed at this node."""
+    retry_kind: str | None = None
+    """Only failures of this kind."""
     reuse: str | os.PathLike[str] | None = None
     """A run whose calls are taken wherever their key is the same."""
     command: Sequence[str] = ()
@@ -60,8 +67,13 @@ class RunOptions:
             problems.append(
                 Problem("output_dir", "a run that goes on stays in its folder", "one of resume and output_dir")
             )
-        if self.force and self.resume is None:
-            problems.append(Problem("force", "is for a run that goes on", "resume=…"))
+        if self.force and self.resume is None and self.retry is None:
+            problems.append(Problem("force", "is for a run that goes on", "resume=… or retry=…"))
+        if self.retry is not None and (self.resume is not None or self.output_dir is not None):
+            problems.append(Problem("retry", "heals a run in its folder", "without resume and output_dir"))
+        if self.retry_kind is not None and self.retry_kind not in get_args(FailureKind):
+            hint = nearest(self.retry_kind, get_args(FailureKind))
+            problems.append(Problem("retry_kind", f'no kind of failure is called "{self.retry_kind}"', hint))
         if self.format not in ("jsonl", "parquet", "csv"):
             problems.append(Problem("format", f'"{self.format}"', nearest(str(self.format), _FORMATS)))
         try:

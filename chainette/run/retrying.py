@@ -1,0 +1,160 @@
+"""`retry`: which rows of an earlier run are made again, and what of them stays. Starts nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chainette.errors import ChainError, Problem, RunFolderError, nearest
+from chainette.executor.past import Past
+from chainette.files import RowValidator, RunFolder, folder_name
+from chainette.files.call_index import CallIndex
+from chainette.files.failed_chunks import FailedChunk, failed_chunks
+from chainette.files.graph_changes import graph_changes
+from chainette.files.healing import begin
+from chainette.files.inputs import recorded_input
+from chainette.files.pieces import RawChunk
+from chainette.files.reading import RunReader
+from chainette.files.recovery import Recovered
+from chainette.graph import INPUT_ID, Graph
+from chainette.rows import Absent, Again, Failure, InputChunk
+from chainette.run.checking import Checked
+from chainette.run.opening import Opening, finished_result, found_run, inherited
+from chainette.run.options import RunOptions
+from chainette.run.record import graph_record
+from chainette.run.result import RunResult
+
+
+def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
+    """The failed rows of a run, to be made again in their places; of a run without any, its result.
+
+    Raises:
+        ChainError: chain, model or parameters changed (each part is named), or no such step. Nothing was written.
+        RunFolderError: there is no such run, or a process is at work in it.
+    """
+    assert options.retry is not None
+    path = found_run(options.retry, options)
+    reader = RunReader(path)
+    old, status = reader.graph(), reader.status()
+    if not old:
+        raise RunFolderError(f"{path} has no graph.json: its run ended before it began (type the `run` command again)")
+    options = inherited(options, old)
+    chosen = _Chosen(checked.graph, options)
+    record = graph_record(checked, options, old.get("inputs", {}), str(old.get("run_id", path.name)))
+    changes = graph_changes(old, record)
+    if changes and not options.force:
+        hint = "bring the old ones back, or heal the failed rows with the new ones: --force"
+        raise ChainError([*(Problem("", str(change)) for change in changes), Problem(path.name, "cannot retry", hint)])
+    total = sum(1 for chunk in _failed(checked.graph, path) if any(map(chosen, chunk.failures)))
+    if not total:
+        return finished_result(checked, path, status)
+    record |= {name: old[name] for name in ("command", "call", "resumed", "made_again") if name in old}
+    record["options"]["reuse"] = old.get("options", {}).get("reuse")
+    said = {"command": list(options.command), "step": options.retry_step, "kind": options.retry_kind}
+    record["retried"] = [*old.get("retried", []), said]
+    folder = RunFolder.reopen(path, str(old.get("run_id", path.name)), "heal")
+    chunks, past = _Rows(checked.graph, options, path, chosen).chunks, _past(path, folder, said)
+    return Opening(folder, options, record, dict(status), recorded_input(path), chunks, past, heals=True)
+
+
+def _past(path: Path, folder: RunFolder, said: Mapping[str, Any]) -> Callable[[Recovered], Past]:
+    def past(before: Recovered) -> Past:
+        begun = begin(path, {"calls": folder.calls_logged(), "time": time.time(), **said})
+        healed = CallIndex.of(path, since=begun["calls"])
+        return Past(own=CallIndex.of(path), healed=healed, costs_counted=True)
+
+    return past
+
+
+def _failed(graph: Graph, path: Path) -> Iterator[FailedChunk]:
+    ids = [INPUT_ID, *(node.id for node in graph.shown)]
+    return failed_chunks(path, ids, {id: folder_name(id) for id in ids})
+
+
+class _Chosen:
+    """Which failures are to be healed."""
+
+    def __init__(self, graph: Graph, options: RunOptions) -> None:
+        known = [INPUT_ID, *(node.id for node in graph.shown)]
+        if options.retry_step is not None and options.retry_step not in known:
+            raise ChainError(Problem("step", f'no "{options.retry_step}"', nearest(options.retry_step, known)))
+        self._step = options.retry_step
+        self._kind = options.retry_kind
+
+    def __call__(self, failure: Failure) -> bool:
+        return self._step in (None, failure.node_id) and self._kind in (None, failure.kind)
+
+
+class _Rows:
+    """The failed input rows, chunk by chunk, among rows that are left as they are."""
+
+    def __init__(self, graph: Graph, options: RunOptions, path: Path, chosen: _Chosen) -> None:
+        self._graph = graph
+        self._options = options
+        self._path = path
+        self._chosen = chosen
+
+    def chunks(self, before: Recovered) -> Iterator[InputChunk]:
+        validate = RowValidator(self._graph.input_type, keep_bad=True)
+        rows = RunReader(self._path).inputs()
+        for failed in _failed(self._graph, self._path):
+            if failed.index > before.chunk:
+                return
+            if any(map(self._chosen, failed.failures)):
+                stored = list(rows[failed.first : failed.first + failed.rows])
+                yield self._chunk(failed, stored, validate)
+
+    def _chunk(self, failed: FailedChunk, stored: list[dict[str, Any]], validate: RowValidator) -> InputChunk:
+        ids = [row["_id"] for row in stored]
+        raw = RawChunk([_as_read(row) for row in stored], failed.first)
+        chunk = replace(validate.chunk(raw, failed.index), ids=ids)
+        by_position: dict[int, list[Failure]] = {}
+        position_of = {id: position for position, id in enumerate(ids)}
+        for failure in failed.failures:
+            by_position.setdefault(_position(failure.row_id, position_of), []).append(failure)
+        anew: set[tuple[str, str]] = set()
+        kept: dict[tuple[str, str], Failure] = {}
+        healed = set()
+        for position, failures in by_position.items():
+            chosen = self._with_causes(failures)
+            if chosen:
+                healed.add(position)
+            for failure in failures:
+                place = (failure.node_id, failure.row_id)
+                if failure in chosen:
+                    anew |= {place, (failure.node_id, self._asked(failure))}
+                else:
+                    kept[place] = failure
+        for position in range(len(ids)):
+            value = chunk.values[position]
+            if position not in by_position:
+                chunk.values[position] = Absent
+            elif type(value) is Failure:  # as it was, for the place that it names is not to be seen here
+                before = [failure for failure in by_position[position] if failure.node_id == INPUT_ID]
+                chunk.values[position] = before[0] if before else replace(value, row_id=ids[position])
+        chunk.again = Again(frozenset(anew), kept, frozenset(healed))
+        return chunk
+
+    def _with_causes(self, failures: list[Failure]) -> list[Failure]:
+        """Those that were chosen; with a failure at a join, all the row's, for it stands on one of them."""
+        chosen = [failure for failure in failures if self._chosen(failure)]
+        return failures if any(failure.kind == "join" for failure in chosen) else chosen
+
+    def _asked(self, failure: Failure) -> str:
+        """The row that was asked at the step, where the failure is that of one of its samples."""
+        node = self._graph.by_id(failure.node_id)
+        many = node is not None and node.kind == "step" and node.step.samples > 1
+        return failure.row_id.rpartition(".")[0] if many else failure.row_id
+
+
+def _position(id: str, positions: Mapping[str, int]) -> int:
+    while id not in positions and "." in id:
+        id = id.rpartition(".")[0]
+    return positions[id]
+
+
+def _as_read(row: dict[str, Any]) -> dict[str, Any]:
+    return {("_id" if key == "_source_id" else key): value for key, value in row.items() if key != "_id"}
