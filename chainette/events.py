@@ -178,6 +178,8 @@ class RunFinished:
     failures: tuple[tuple[str, str, str, int], ...] = ()
     """The commonest failures: (node id, kind, message, how often)."""
     message: str = ""
+    rows_before: int = 0
+    """Of `rows_in`, those that were finished before this process began."""
 
 
 Event = (

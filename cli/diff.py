@@ -37,20 +37,36 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs: the chain, then the rows of each step. Exit code 1 when rows differ."""
-    from chainette.cli.show import _found, _print
+    from chainette.cli.show import found_run, print_lines
     from chainette.files.comparing import compare
     from chainette.files.reading import RunReader
 
-    readers = [RunReader(_found(run, runs_dir)) for run in (before, after)]
+    readers = [RunReader(found_run(run, runs_dir)) for run in (before, after)]
     compared = compare(readers[0], readers[1], step=step, examples=limit or None)
     if as_json:
         from chainette.cli.output import write_json
 
         write_json(compared.public())
     else:
-        _print(diff_lines(compared))
+        print_lines([*diff_lines(compared), *_next(compared, before, after, runs_dir)])
     if compared.differs:
         raise typer.Exit(DIFFERENT)
+
+
+def _next(compared: Comparison, before: str, after: str, runs_dir: str) -> list[Text]:
+    """How to go on from the first row of a node that changed."""
+    import shlex
+
+    from chainette.cli.screen import line
+    from chainette.cli.wording import one_line
+
+    for node in compared.nodes:
+        changed = next((e.after["_id"] for e in node.examples if e.kind == "changed" and e.after), None)
+        if changed is not None and node.kind in ("step", "apply"):
+            words = ["chainette", "why", after, node.id, str(changed), "--against", before]
+            words += ["--runs-dir", runs_dir] if runs_dir != "runs" else []
+            return [line(), line(f"next: {one_line(shlex.join(words))}")]
+    return []
 
 
 def diff_lines(compared: Comparison) -> list[Text]:

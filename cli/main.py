@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chainette.cli import devices, diff, init, inspect, resume, retry, run, runs, show, why
+from chainette.cli import cancel, devices, diff, init, inspect, resume, retry, run, runs, show, why
 
 
 def dashed(args: list[str]) -> list[str]:
@@ -24,7 +24,7 @@ def dashed(args: list[str]) -> list[str]:
     return result
 
 
-LATER = ("cancel", "engines", "export", "kill", "push", "stats", "view", "warmup")
+LATER = ("engines", "export", "kill", "push", "stats", "view", "warmup")
 """Commands that are designed and not here yet."""
 
 # Typer brings its own copy of click or uses the one that is installed, by its version.
@@ -98,6 +98,7 @@ def root(
 app.command("run")(run.run)
 app.command("resume")(resume.resume)
 app.command("retry")(retry.retry)
+app.command("cancel")(cancel.cancel)
 app.command("inspect")(inspect.inspect)
 app.command("inspect-dag")(inspect.inspect_dag)
 app.command("runs")(runs.runs)

@@ -32,6 +32,7 @@ def reasons(reader: RunReader, step: str, row_id: str, other: RunReader | None =
     calls = _own(here["calls"], row_id)
     told: dict[str, Any] = {
         "run": reader.path.name,
+        "folder": str(reader.path),
         "step": step,
         "row": row_id,
         "kind": here["kind"],
@@ -41,7 +42,7 @@ def reasons(reader: RunReader, step: str, row_id: str, other: RunReader | None =
         "stopped": None,
     }
     if not (calls or here["rows"]) or (not calls and here["failures"]):
-        told["stopped"] = _stopped(reader, way, stops, step)
+        told["stopped"] = _stopped(reader, way, stops)
     if other is not None:
         told["against"] = _against(reader, other, way, calls)
     return told
@@ -93,7 +94,7 @@ def _wrong(call: dict[str, Any], calls: list[dict[str, Any]], failures: list[dic
     refused = call.get("refused") or []
     if not refused:
         return None
-    last = max((c for c in calls if c.get("_id") == call.get("_id")), key=lambda c: int(c.get("attempt", 1)))
+    last = [c for c in calls if c.get("_id") == call.get("_id")][-1]
     id = str(call.get("_id"))
     reasons = [f for f in failures if f["_id"] == id or f["_id"].startswith(id + ".")]
     if last is call and reasons:
@@ -101,10 +102,11 @@ def _wrong(call: dict[str, Any], calls: list[dict[str, Any]], failures: list[dic
     return ", ".join(dict.fromkeys(refused))
 
 
-def _stopped(reader: RunReader, way: dict[str, Any], stops: dict[str, Any], step: str) -> dict[str, Any]:
-    """Where the row's way ended, and why."""
+def _stopped(reader: RunReader, way: dict[str, Any], stops: dict[str, Any]) -> dict[str, Any] | None:
+    """Where the row's way ended, and why; None where the folder does not say that it did."""
     from chainette.files.runs import summarise
 
+    step = way["step"]
     before = _upstream(reader.graph(), step)
     for id, failures in [("chain_input", way["failures"]), *((i, stops[i]["failures"]) for i in before if i in stops)]:
         if failures:
@@ -116,8 +118,7 @@ def _stopped(reader: RunReader, way: dict[str, Any], stops: dict[str, Any], step
             if state == "done":
                 return {"at": id, "how": "dropped", "kind": stops[id]["kind"], "message": ""}
             return {"at": id, "how": "not reached", "kind": "", "message": f"the run is {state}"}
-    how = "not reached" if state != "done" else "unknown"
-    return {"at": step, "how": how, "kind": "", "message": f"the run is {state}"}
+    return None if state == "done" else {"at": step, "how": "not reached", "kind": "", "message": f"the run is {state}"}
 
 
 def _upstream(graph: dict[str, Any], step: str) -> list[str]:

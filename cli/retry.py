@@ -13,9 +13,7 @@ from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFail
 from chainette.cli.target import refuse_empty
 
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="Only rows that failed at this step.")]
-Kind = Annotated[
-    str | None, typer.Option("--kind", metavar="KIND", help="Only this kind: timeout, schema, apply, …")
-]
+Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only this kind: timeout, schema, apply, …")]
 Force = Annotated[bool, typer.Option("--force", help="Heal with a chain that changed since.")]
 
 

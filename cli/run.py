@@ -204,7 +204,7 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
             kept = os.path.isdir(folder)
             error.add_note(f"folder: {folder}{'' if kept else ' (gone)'}")
             if kept:
-                error.add_note(f"next: chainette show {run_word(folder)}")
+                error.add_note(f"next: chainette resume {run_word(folder)}")
         code = report(error, began)
         screen.say_folder(watcher.state, out)
         return code

@@ -41,7 +41,7 @@ def show(
     from chainette.cli.output import write_json
     from chainette.files.reading import RunReader
 
-    reader = RunReader(_found(run, runs_dir))
+    reader = RunReader(found_run(run, runs_dir))
     if step is not None and row is not None:
         from chainette.cli.journey import journey, journey_lines
 
@@ -49,19 +49,19 @@ def show(
         if as_json:
             write_json(way)
             return
-        _print(journey_lines(way))
+        print_lines(journey_lines(way))
         return
     if step is None and not failed:
         about = summary_of(reader)
         if as_json:
             write_json(about)
             return
-        _print(summary_lines(about))
+        print_lines(summary_lines(about))
         return
     _show_rows(reader, step, failed, limit, as_json)
 
 
-def _found(run: str, runs_dir: str) -> Path:
+def found_run(run: str, runs_dir: str) -> Path:
     """The run's folder; when there is none, the error names the newest runs."""
     from chainette.errors import RunFolderError
     from chainette.files.reading import find_run, list_runs
@@ -76,7 +76,7 @@ def _found(run: str, runs_dir: str) -> Path:
         raise told from None
 
 
-def _print(lines: Iterable[Text], cut: bool = False) -> None:
+def print_lines(lines: Iterable[Text], cut: bool = False) -> None:
     from chainette.cli.screen import console
 
     terminal = console(sys.stdout)
@@ -104,14 +104,14 @@ def _show_rows(reader: RunReader, step: str | None, failed: bool, limit: int, as
         write_json_rows(about, found)
         return
     if failed:
-        _print((text for f in found for text in failure_lines(f, show_node=step is None)), cut=True)
+        print_lines((text for f in found for text in failure_lines(f, show_node=step is None)), cut=True)
     else:
-        _print((row_line(r) for r in found), cut=True)
+        print_lines((row_line(r) for r in found), cut=True)
     if len(chosen) < len(view):
-        _print([line((f"{len(chosen):,} of {len(view):,} rows; --limit 0 shows all", QUIET))])
+        print_lines([line((f"{len(chosen):,} of {len(view):,} rows; --limit 0 shows all", QUIET))])
     elif not view:
         what = "failed rows" if failed else "rows"
-        _print([line((f"no {what}" + (f" at {step}" if step else ""), QUIET))])
+        print_lines([line((f"no {what}" + (f" at {step}" if step else ""), QUIET))])
 
 
 def rows_of(reader: RunReader, step: str) -> Any:

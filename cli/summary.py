@@ -32,27 +32,30 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     if finished.rows_dropped:
         text.append(f"{dot}{count(finished.rows_dropped)} dropped")
     text.append(f"{dot}{seconds(finished.elapsed_s)}")
-    if finished.elapsed_s > 0 and finished.rows_in and finished.state == "done":
-        text.append(f"{dot}{rate(finished.rows_in / finished.elapsed_s)}", style=QUIET)
+    rows = finished.rows_in - finished.rows_before
+    if finished.elapsed_s > 0 and rows > 0 and finished.state == "done":
+        text.append(f"{dot}{rate(rows / finished.elapsed_s)}", style=QUIET)
     lines = [text]
     if finished.message and finished.message != finished.state:
         lines.append(Text(f"  {one_line(finished.message)}", style=style))
     lines += _failures(finished, width, glyphs)
     lines.append(line("  folder  ", one_line(finished.folder), "" if kept else " (gone)"))
-    command = next_command(finished) if kept else ""
-    if command:
-        lines.append(line("  next    ", (command, NAME)))
+    for word, command in next_commands(finished) if kept else ():
+        lines.append(line(f"  {word:<8}", (command, NAME)))
     return lines
 
 
-def next_command(finished: RunFinished) -> str:
-    """What to type after this run."""
+def next_commands(finished: RunFinished) -> list[tuple[str, str]]:
+    """What to type after this run, the last of them to get on."""
     run = run_word(finished.folder)
+    commands = []
     if finished.failures:
-        return f"chainette show {run} {shlex.quote(finished.failures[0][0])} --failed"
+        commands.append(("look", f"chainette show {run} {shlex.quote(finished.failures[0][0])} --failed"))
     if finished.state != "done":
-        return f"chainette show {run}"
-    return ""
+        commands.append(("next", f"chainette resume {run}"))
+    elif finished.failures:
+        commands.append(("next", f"chainette retry {run}"))
+    return commands
 
 
 def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:

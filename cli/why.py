@@ -31,18 +31,18 @@ def why(
 ) -> None:
     """Say why a row's call was made or reused, and what of it differs from another run."""
     from chainette.cli.reasons import reasons
-    from chainette.cli.show import _found, _print
+    from chainette.cli.show import found_run, print_lines
     from chainette.files.reading import RunReader
 
-    reader = RunReader(_found(run, runs_dir))
-    other = RunReader(_found(against, runs_dir)) if against is not None else _reused(reader, runs_dir)
+    reader = RunReader(found_run(run, runs_dir))
+    other = RunReader(found_run(against, runs_dir)) if against is not None else _reused(reader, runs_dir)
     told = reasons(reader, step, row, other)
     if as_json:
         from chainette.cli.output import write_json
 
         write_json(_public(told))
         return
-    _print(why_lines(told))
+    print_lines(why_lines(told))
 
 
 def _reused(reader: RunReader, runs_dir: str) -> RunReader | None:
@@ -71,7 +71,7 @@ def _public(told: dict[str, Any]) -> dict[str, Any]:
 def why_lines(told: dict[str, Any]) -> list[Text]:
     """The reasons for a person."""
     from chainette.cli.screen import BAD, NAME, QUIET, line
-    from chainette.cli.wording import one_line
+    from chainette.cli.wording import one_line, run_word
 
     place = one_line(f'{told["kind"]} "{told["step"]}" of {told["run"]}')
     lines = [line((one_line(f"row {told['row']}"), NAME), (f"  {place}", QUIET)), line(_verdict(told))]
@@ -84,8 +84,8 @@ def why_lines(told: dict[str, Any]) -> list[Text]:
     if "against" in told:
         lines += [line(), *_against_lines(told)]
     elif told["calls"] and not any(call["reused"] for call in told["calls"]):
-        command = shlex.join(["chainette", "why", told["run"], told["step"], told["row"]])
-        lines.append(line((f"next: {one_line(command)} --against RUN", QUIET)))
+        row = shlex.join([told["step"], told["row"]])
+        lines.append(line((f"next: chainette why {run_word(told['folder'])} {one_line(row)} --against RUN", QUIET)))
     return lines
 
 
@@ -103,9 +103,9 @@ def _verdict(told: dict[str, Any]) -> str:
         return one_line("; ".join(words))
     if stopped is not None:
         return one_line(_stopped_words(told, stopped))
-    what = "it joins what the branches made" if told["kind"] == "join" else "it is a function"
-    done = "failed" if told["failures"] else "made"
-    return f"{done} without a call: {what}" if told["kind"] != "step" else "the log holds no call for it"
+    if told["kind"] == "join":
+        return "a join makes no calls and has no rows of its own"
+    return "made without a call: it is a function" if told["kind"] != "step" else "the log holds no call for it"
 
 
 def _stopped_words(told: dict[str, Any], stopped: dict[str, Any]) -> str:
@@ -117,9 +117,7 @@ def _stopped_words(told: dict[str, Any], stopped: dict[str, Any]) -> str:
         return f"{never}it failed {at}{call}: {stopped['kind']}: {stopped['message']}"
     if stopped["how"] == "dropped":
         return f"{never}it was dropped {at}"
-    if stopped["how"] == "not reached":
-        return f"it has not got here yet: {stopped['message']}"
-    return "the folder does not hold what became of it here"
+    return f"it has not got here yet: {stopped['message']}"
 
 
 def _call_line(call: dict[str, Any], several: bool) -> Text:
@@ -170,7 +168,7 @@ def _key_words(told: dict[str, Any], other: dict[str, Any]) -> tuple[bool, str]:
         if other["why"] or not (other["same"] or parts):
             return False, other["why"] or "nothing can be said"
         return other["same"], "the same function on the same input" if other["same"] else f"{parts} changed"
-    reused = any((call["reused"] or {}).get("run") == other["run"] for call in told["calls"])
+    reused = any(call["reused"] for call in told["calls"])  # by way of other runs, its source may be another one
     if other["same"] or other.get("elsewhere"):
         where = "" if other["same"] else f" at row {', '.join(other['elsewhere'][:_SHOWN_ROWS])}"
         if not other.get("elsewhere"):

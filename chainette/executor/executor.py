@@ -96,6 +96,7 @@ class Executor:
             await self._run(chunks)
         finally:
             self.threads.close()
+            self.past.close()
         self._say_progress()
         self._check_all_arrived()
         return self.outcome

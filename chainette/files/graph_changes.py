@@ -31,7 +31,7 @@ _OPTIONS = {
     "input": ("limit", "columns", "id_field"),
     "output": ("format", "max_lines_per_file", "flattened"),
 }
-_WHOLE = ("prompt", "schema", "source", "bound values", "branches")
+_WHOLE = ("prompt", "schema", "source", "bound values", "branches", "input schema")
 """Parts that are too long to be told: that they changed is said, not how."""
 _DATASET = ("dataset", "config", "split", "version")
 
@@ -114,6 +114,8 @@ def _graph(old: Mapping[str, Any], new: Mapping[str, Any], renamed: Mapping[str,
         changes.append(Change("chain", "graph", kept, now))
     if not gone and not added:
         changes += _lines(old, new, renamed)
+    if "input_schema" in old and "input_schema" in new and old["input_schema"] != new["input_schema"]:
+        changes.append(Change("chain", "input schema", old["input_schema"], new["input_schema"]))
     return changes
 
 

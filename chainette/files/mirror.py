@@ -17,8 +17,10 @@ from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error
 from chainette.files.remote_copy import Notes, Stat, bring, check_room_for, local_files, local_stat, remove_folder
 from chainette.files.remote_lock import RemoteLock
+from chainette.files.remote_names import is_remote, local_place_of
 from chainette.files.remote_plan import Push, Sizes, is_whole, joined_since, last_parts, spans
 from chainette.files.remote_state import (
+    CANCEL,
     JOURNAL,
     FileState,
     Piece,
@@ -28,7 +30,7 @@ from chainette.files.remote_state import (
     read_state,
     snapshot_name,
 )
-from chainette.files.remote_store import RemoteStore, batches, is_remote, local_place_of, patiently
+from chainette.files.remote_store import RemoteStore, batches, patiently
 
 __all__ = ["Mirror", "Sizes", "is_remote"]
 
@@ -149,12 +151,16 @@ class Mirror:
         self._begin(read_state(self._store), ahead=False)
 
     def beat(self) -> None:
-        """Say that this process lives, when it is time to.
+        """Say that this process lives, when it is time to, and look whether it is asked to stop.
 
         Raises:
             RunFolderError: as `push`.
         """
-        self._lock.renew()
+        if self._lock.renew():
+            asked = self._store.read(CANCEL)
+            if asked is not None:
+                (self.spool / CANCEL).write_bytes(asked)
+                self._store.delete([CANCEL])
 
     def push_patiently(self) -> None:
         """`push`, again after errors that may pass."""
@@ -184,7 +190,7 @@ class Mirror:
         raise RunFolderError(f"{self.spool}: its files do not stand still")
 
     def _push(self, final: bool) -> None:
-        self._lock.renew()
+        self.beat()
         # A name is never used twice: of a push that failed nobody knows how far it got.
         self._pushes += 1
         push = self._plan(final)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainette.errors import RunFolderError, nearest
-from chainette.files.names import INPUT_NODE, folder_name
-from chainette.files.parts import JsonlPart, find_parts
+from chainette.files.names import INPUT_NODE, OPEN, folder_name
+from chainette.files.parts import JsonlPart, Part, find_parts
+from chainette.files.remote_names import is_copy, is_remote
 from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
-from chainette.files.schema import columns_in_csv, layout
+from chainette.files.schema import Column, columns_in_csv, layout
 from chainette.files.views import FailuresView, RowsView, lines_with_id
+
+if TYPE_CHECKING:
+    from chainette.files.remote_reading import RemoteReader
 
 __all__ = ["FailuresView", "RowsView", "RunReader", "RunSummary", "find_run", "list_runs"]
 
@@ -21,9 +26,16 @@ __all__ = ["FailuresView", "RowsView", "RunReader", "RunSummary", "find_run", "l
 class RunReader:
     """One run folder. A running one may be read too: it is seen as it was when a view was first used."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises: RunFolderError: there is no run folder here; with the nearest name beside it."""
-        self.path = Path(path).expanduser()
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """`path` may be a URL: files are brought to this machine as they are asked for.
+
+        Raises:
+            RunFolderError: there is no run folder here; with the nearest name beside it.
+        """
+        self._remote = _remote(path)
+        self.place = str(path) if self._remote is None else self._remote.url
+        """The folder as it is named, a URL where it is remote."""
+        self.path = Path(path).expanduser() if self._remote is None else self._remote.fetch_documents()
         if not is_run_folder(self.path):
             if self.path.is_dir():
                 raise RunFolderError(f"{self.path} is not a run folder: it has neither graph.json nor status.json")
@@ -57,7 +69,19 @@ class RunReader:
             folder = self.path / below
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 known.setdefault(path.name, path.name)
+        there = self._remote.names() if self._remote is not None else ()
+        for name in sorted(name.removeprefix(".open/") for name in there):
+            if name.startswith("steps/"):
+                known.setdefault(name.split("/")[1], name.split("/")[1])
         return known
+
+    def _parts(self, below: str, packed: list[Column] | None = None) -> list[Part]:
+        self._bring(f"{below}/", f"{OPEN}/{below}/")
+        return find_parts(self.path, below, packed)
+
+    def _bring(self, *below: str) -> None:
+        if self._remote is not None:
+            self._remote.fetch(*below)
 
     def step_ids(self) -> list[str]:
         """The nodes that ran, in order, whether or not they have files."""
@@ -74,7 +98,7 @@ class RunReader:
         """
         self._check(node_id)
         packed = columns_in_csv([layout(model)]) if model is not None else []
-        return RowsView(find_parts(self.path, f"steps/{folder_name(node_id)}", packed), model, bare=bare)
+        return RowsView(self._parts(f"steps/{folder_name(node_id)}", packed), model, bare=bare)
 
     def _check(self, node_id: str) -> None:
         if node_id not in self._known.values():
@@ -82,11 +106,11 @@ class RunReader:
 
     def inputs(self) -> RowsView:
         """The rows as they were read, each with its `_id`."""
-        return RowsView(find_parts(self.path, "inputs"))
+        return RowsView(self._parts("inputs"))
 
     def flattened(self) -> RowsView:
         """A dict per final row with every step's fields."""
-        return RowsView(find_parts(self.path, "flattened"))
+        return RowsView(self._parts("flattened"))
 
     def failures(self, node_id: str | None = None) -> FailuresView:
         """The rows that stopped, in the order of the nodes and, within a node, of the input.
@@ -98,6 +122,7 @@ class RunReader:
             self._check(node_id)
         names = {folder_name(INPUT_NODE): INPUT_NODE, **self._known}
         wanted = names if node_id is None else {folder_name(node_id): node_id}
+        self._bring("failed/")
         folder = self.path / "failed"
         others = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem not in names)
         stems = [*wanted, *(others if node_id is None else ())]
@@ -109,10 +134,19 @@ class RunReader:
         if node_id != INPUT_NODE:
             self._check(node_id)
         below = "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}"
-        return next(lines_with_id(find_parts(self.path, below), row_id), None)
+        return next(lines_with_id(self._parts(below), row_id), None)
 
     def calls(self, node_id: str) -> Iterator[dict[str, Any]]:
         """Every finished call of a step, in the order they finished."""
         self._check(node_id)
-        for part in find_parts(self.path, f"calls/{folder_name(node_id)}"):
+        for part in self._parts(f"calls/{folder_name(node_id)}"):
             yield from part.rows(0, len(part))
+
+
+def _remote(path: str | os.PathLike[str]) -> RemoteReader | None:
+    """What brings more of a folder: for a URL, or for a copy that `find_run` has made of one."""
+    if not is_remote(path) and not is_copy(Path(path)):
+        return None
+    from chainette.files.remote_reading import reader_of
+
+    return reader_of(path)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from chainette.errors import RunFolderError
 from chainette.files.mirror import Mirror
@@ -29,8 +29,7 @@ class Carrier:
         """Without a password."""
         self.path = mirror.spool
         """Where the run works."""
-        self.warn: Callable[[str], None] = lambda _: None
-        """Told when the store cannot be reached, and when it can again. From the carrier's thread."""
+        self._warnings: list[str] = []
         self._pushing = threading.Lock()
         self._nudged = threading.Event()
         self._carries = False
@@ -110,6 +109,11 @@ class Carrier:
             raise self._error
         self._nudged.set()
 
+    def take_warnings(self) -> list[str]:
+        """That the store cannot be reached, or can be again."""
+        taken, self._warnings = self._warnings, []
+        return taken
+
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """While files of the run are exchanged for others: the folder shows all of that, or nothing of it."""
@@ -166,7 +170,7 @@ class Carrier:
         if self._failing_since is None:
             self._failing_since = now
             if passing:
-                self.warn(f"{error} (the run goes on in {self.path}; trying again)")
+                self._warnings.append(f"{error} (the run goes on in {self.path}; trying again)")
         if not passing or now - self._failing_since >= self._mirror.patience_s:
             self._error = self._ending(error)
             return
@@ -176,7 +180,7 @@ class Carrier:
 
     def _succeeded(self) -> None:
         if self._failing_since is not None:
-            self.warn(f"{self.url} can be reached again")
+            self._warnings.append(f"{self.url} can be reached again")
             self._failing_since = None
 
     def _ending(self, error: RunFolderError) -> RunFolderError:

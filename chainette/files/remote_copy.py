@@ -36,13 +36,17 @@ class Stat:
 
 @dataclass(slots=True)
 class Notes:
-    """Beside a local folder: which of its files are the same as remote ones, and who wrote it last."""
+    """Beside a local copy: which of its files are the same as remote ones, and whose they are."""
 
     path: Path
     tokens: list[str] = field(default_factory=list)
     """Of the writers whose spool this folder was, since it was last the same as the remote folder."""
     closed: bool = False
     """Whether everything in it was carried over."""
+    url: str = ""
+    """Of a copy to read from: where more of it is."""
+    held: bool = False
+    """Of a copy to read from: whether a process was at work in the remote folder."""
     known: dict[str, tuple[str, Stat]] = field(default_factory=dict)
     """Per file the epoch it is of, and how it was left."""
 
@@ -52,14 +56,16 @@ class Notes:
         try:
             content = json.loads(path.read_bytes())
             known = {name: (str(epoch), Stat(*numbers)) for name, (epoch, *numbers) in content["known"].items()}
-            return cls(path, list(content["tokens"]), bool(content["closed"]), known)
+            said = {key: content[key] for key in ("tokens", "closed", "url", "held")}
+            return cls(path, **said, known=known)
         except (OSError, ValueError, KeyError, TypeError):
             return cls(path)
 
     def save(self) -> None:
         """Raises: RunFolderError: it cannot be written."""
         known = {name: [epoch, s.inode, s.mtime_ns, s.size] for name, (epoch, s) in self.known.items()}
-        text = json.dumps({"tokens": self.tokens, "closed": self.closed, "known": known})
+        said = {"tokens": self.tokens, "closed": self.closed, "url": self.url, "held": self.held}
+        text = json.dumps({**said, "known": known})
         beside = self.path.with_name(f".{self.path.name}.tmp")
         try:
             beside.write_text(text)

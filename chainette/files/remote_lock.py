@@ -87,14 +87,7 @@ class RemoteLock:
         return self._stale_s
 
     def _owner(self) -> dict[str, Any] | None:
-        text = self._store.read(OWNER)
-        if text is None:
-            return None
-        try:
-            owner = json.loads(text)
-        except ValueError:
-            owner = None
-        return owner if isinstance(owner, dict) else {}
+        return _read_owner(self._store)
 
     def _write(self) -> None:
         # From before the request: it may be long under way, and the lock lasts from when it was asked for.
@@ -133,11 +126,21 @@ class RemoteLock:
                 self._store.delete([OWNER])
 
 
-def remote_owner(store: RemoteStore) -> str | None:
+def remote_owner(store: RemoteStore, below: str = "") -> str | None:
     """Who writes the folder, by what it says of itself; None when nobody does or it died on this machine."""
-    lock = RemoteLock(store)
-    owner = lock._owner()
+    owner = _read_owner(store, below)
     return None if owner is None or _is_dead(owner) else _named(owner)
+
+
+def _read_owner(store: RemoteStore, below: str = "") -> dict[str, Any] | None:
+    text = store.read(f"{below}{OWNER}")
+    if text is None:
+        return None
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        owner = None
+    return owner if isinstance(owner, dict) else {}
 
 
 def _this_process() -> dict[str, Any]:

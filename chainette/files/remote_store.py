@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +12,10 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from chainette.errors import RunFolderError
-from chainette.files.names import slug
+from chainette.files.remote_names import as_url, shown_url
 
 T = TypeVar("T")
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
-_MENDED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/(?!/)")
-_LOCAL = ("file", "local")
 _AT_ONCE_BYTES = 32 << 20
 
 _WHOLE_PUTS = frozenset("s3 s3a gs gcs az abfs abfss oss oci tos obs memory".split())
@@ -63,37 +57,6 @@ class StoreError(RunFolderError):
     def __init__(self, message: str, *, passing: bool) -> None:
         super().__init__(message)
         self.passing = passing
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a run folder's name is a URL that is not of this machine's files."""
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        return False
-    found = _URL.match(text) or (None if isinstance(path, str) else _MENDED.match(text))
-    return found is not None and found[1].lower() not in _LOCAL
-
-
-def as_url(path: str | os.PathLike[str]) -> str:
-    """The URL as it was meant: `Path("s3://bucket/run")` loses a slash."""
-    return _MENDED.sub(r"\1://", os.fspath(path), count=1).rstrip("/")
-
-
-def shown_url(url: str) -> str:
-    """The URL without the password in it, for messages and files."""
-    parts = urlsplit(url)
-    if parts.password:
-        netloc = parts.netloc.replace(parts.netloc.rpartition("@")[0], f"{parts.username or ''}:***", 1)
-        parts = parts._replace(netloc=netloc)
-    return parts._replace(query="", fragment="").geturl() if parts.query or parts.password else url
-
-
-def local_place_of(url: str, purpose: str) -> Path:
-    """Where on this machine a remote folder is kept: `purpose` is `spool` or `reading`."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    url = shown_url(as_url(url))
-    digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    return Path(cache) / "chainette" / purpose / f"{slug(url.rpartition('/')[2])}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +147,15 @@ class RemoteStore:
             found = self._fs.find(self._root, detail=True) if self._whole_puts else self._walk()
         start = len(self._root) + 1
         return {path[start:]: Entry(int(info.get("size") or 0), _identity(info)) for path, info in found.items()}
+
+    def folders(self) -> list[str]:
+        """The folders right below."""
+        with self._asking("list"):
+            try:
+                found = self._fs.ls(self._root, detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
 
     def _walk(self) -> dict[str, dict[str, Any]]:
         # `find` would take a broken connection for an empty folder.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -27,11 +28,15 @@ from chainette.files.names import HEALING, OPEN, new_run_id
 from chainette.files.new_folder import check_empty, make_folder, new_folder, remove_empty
 from chainette.files.outputs import Format, MadeChunk, NodeOutput, OutputOptions, Outputs
 from chainette.files.recovery import Recovered, forget, recover, survey
+from chainette.files.remote_names import as_url, is_remote
 from chainette.files.run_lock import RunLock
 from chainette.files.schema import Layout
 from chainette.files.sealing import seal
 from chainette.files.tails import whole_lines
 from chainette.rows import InputChunk, NodeChunk
+
+if TYPE_CHECKING:
+    from chainette.files.remote_carrier import Carrier
 
 __all__ = ["NodeOutput", "RunFolder"]
 
@@ -69,18 +74,24 @@ class RunFolder:
         self._commits = RollingFile(path, path, _ENDLESS, name=NAME)
         self._inputs = InputLog(path, 100_000)
         self._outputs = Outputs(path, [], OutputOptions(flattened=False))
+        self._carrier: Carrier | None = None
 
     @classmethod
     def create(
         cls, path: str | os.PathLike[str] | None, chain_name: str, *, runs_dir: str | os.PathLike[str] = "runs"
     ) -> RunFolder:
-        """A new folder for a run: at `path`, or under `runs_dir` with the chain's name and the time.
+        """A new folder for a run: at `path`, or under `runs_dir` with the chain's name and the time. Either may be a URL.
 
         Raises:
             RunFolderError: `path` holds something already, another process writes it, or it cannot be made.
         """
+        if is_remote(runs_dir if path is None else path):
+            return cls._create_remote(path, chain_name, runs_dir)
         folder = new_folder(chain_name, runs_dir) if path is None else make_folder(path)
-        run_id = folder.name if path is None else new_run_id(chain_name)
+        return cls._new(folder, folder.name if path is None else new_run_id(chain_name))
+
+    @classmethod
+    def _new(cls, folder: Path, run_id: str) -> RunFolder:
         lock = RunLock(folder)
         try:
             check_empty(folder)
@@ -88,6 +99,41 @@ class RunFolder:
             lock.release()
             raise
         return cls(folder, run_id, lock)
+
+    @classmethod
+    def _create_remote(
+        cls, path: str | os.PathLike[str] | None, chain_name: str, runs_dir: str | os.PathLike[str]
+    ) -> RunFolder:
+        from chainette.files.remote_carrier import Carrier
+
+        run_id = new_run_id(chain_name)
+        carrier = Carrier.take(f"{as_url(runs_dir)}/{run_id}" if path is None else as_url(path))
+        carrier.begin_new()
+        try:
+            folder = cls._new(carrier.path, run_id)
+        except BaseException:
+            carrier.release()
+            raise
+        folder.carry(carrier)
+        return folder
+
+    def carry(self, carrier: Carrier) -> None:
+        """What is written goes to a remote folder too. Before `configure`."""
+        self._carrier = carrier
+
+    @property
+    def url(self) -> str | None:
+        """Of a remote run, without a password."""
+        return None if self._carrier is None else self._carrier.url
+
+    @property
+    def place(self) -> str:
+        """What the user calls the folder."""
+        return self.url or str(self.path)
+
+    def troubles(self) -> list[str]:
+        """What there was to say of the remote folder since the last time: that it cannot be reached, or can again."""
+        return [] if self._carrier is None else self._carrier.take_warnings()
 
     @classmethod
     def reopen(cls, path: Path, run_id: str, purpose: Literal["resume", "heal"] = "resume") -> RunFolder:
@@ -142,6 +188,8 @@ class RunFolder:
             self._outputs = Outputs(self.path / HEALING, nodes, options)
             self._outputs.describe_flat(flat_columns)
             self._healing = Healing(self.path, self._outputs, self.before, max_lines_per_file)
+        if self._carrier is not None and self._purpose != "new":
+            self._carrier.push()  # before anything grows again
 
     def _restore(self, max_lines: int) -> None:
         self.before = recover(self.path, max_lines, self._outputs.in_csv())
@@ -237,6 +285,11 @@ class RunFolder:
         with self._logging:
             self._inputs.file.make_durable()
             self._log.sync()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        if self._carrier is not None:
+            self._carrier.nudge()
 
     def sync(self) -> None:
         """Make all that was added before this call durable. Waits for the disk.
@@ -261,6 +314,7 @@ class RunFolder:
         for part, layouts in full_parts:
             self._seal(part, layouts)
             del self._pending.full_parts[:1]
+        self._nudge()
 
     def _seal(self, part: Path, layouts: list[Layout]) -> None:
         if self._format == "jsonl" or not part.exists():
@@ -298,7 +352,8 @@ class RunFolder:
         remove_empty(self.path / OPEN)
         if self._healing is not None and self._seal_error is None:
             remove_empty(self._healing.folder / OPEN)
-            self._healing.swap()
+            with nullcontext() if self._carrier is None else self._carrier.still():
+                self._healing.swap()
 
     def close(self, *, seal: bool) -> None:
         """Make everything durable and give the folder back. With `seal`, open Parquet and CSV parts become files.
@@ -318,7 +373,11 @@ class RunFolder:
                 for file in (*self._outputs.files(), self._inputs.file, self._commits):
                     file.close()
                 self._log.close()
-                self._lock.release()
+                try:
+                    if self._carrier is not None:
+                        self._carrier.close()
+                finally:
+                    self._lock.release()
         if self._seal_error is not None:
             raise self._seal_error
 

@@ -14,6 +14,8 @@ from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error, replace_file
 
 LOCK_NAMES = (".lock", ".owner.json")
+_ASKING_S = 0.5
+"""Longer than `is_held` holds the lock in passing."""
 
 
 class RunLock:
@@ -23,7 +25,7 @@ class RunLock:
         """Raises: RunFolderError: another process holds it; named."""
         self._folder = folder
         # Taken by the thread that makes the folder, given back by the one that closes it.
-        self._lock = FileLock(folder / LOCK_NAMES[0], timeout=0, thread_local=False)
+        self._lock = FileLock(folder / LOCK_NAMES[0], timeout=_ASKING_S, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chainette.errors import RunFolderError, nearest
+from chainette.files.remote_names import as_url, is_copy, is_remote, shown_url
 from chainette.files.run_lock import is_held
 
 
@@ -19,7 +20,8 @@ class RunSummary:
     """One line in the list of runs."""
 
     name: str
-    path: Path
+    path: Path | str
+    """The folder; a URL where it is remote."""
     state: str
     """As `status.json` says; `died` when it says `running` and no process holds the folder, `broken` without it."""
     chain: str = ""
@@ -35,25 +37,49 @@ def is_run_folder(path: Path) -> bool:
     return (path / "graph.json").is_file() or (path / "status.json").is_file()
 
 
-def list_runs(runs_dir: str | Path = "runs") -> list[RunSummary]:
-    """The runs in a folder, the newest first. One that cannot be read is in the list and says why."""
-    summaries = [summarise(path) for path in run_folders(Path(runs_dir))]
+def list_runs(runs_dir: str | os.PathLike[str] = "runs") -> list[RunSummary]:
+    """The runs in a folder or at a URL, the newest first. One that cannot be read is in the list and says why."""
+    if is_remote(runs_dir):
+        from chainette.files.remote_reading import remote_runs
+
+        summaries = [_summary(url, status, held) for url, status, held in remote_runs(runs_dir)]
+    else:
+        summaries = [summarise(path) for path in run_folders(Path(runs_dir))]
     return sorted(summaries, key=lambda run: (run.started or _made(run.path), run.name), reverse=True)
 
 
 def summarise(path: Path) -> RunSummary:
     """What `status.json` says of one run, and whether it still lives."""
     try:
-        status = json.loads((path / "status.json").read_bytes())
+        status = (path / "status.json").read_bytes()
+    except FileNotFoundError:
+        return _summary(path, None, False)
+    except OSError as error:
+        return RunSummary(path.name, path, "broken", message=f"status.json cannot be read: {error}")
+    return _summary(path, status, is_held(path) or _is_held_elsewhere(path))
+
+
+def _is_held_elsewhere(path: Path) -> bool:
+    if not is_copy(path):
+        return False
+    from chainette.files.remote_reading import is_held_elsewhere
+
+    return is_held_elsewhere(path)
+
+
+def _summary(path: Path | str, text: bytes | None, held: bool) -> RunSummary:
+    name = path.name if isinstance(path, Path) else path.rpartition("/")[2]
+    if text is None:
+        return RunSummary(name, path, "broken", message="there is no status.json")
+    try:
+        status = json.loads(text)
         if not isinstance(status, dict):
             raise ValueError("status.json is not an object")
         state = str(status.get("state", "broken"))
-        if state == "running" and not is_held(path):
-            state = "died"
         return RunSummary(
-            name=path.name,
+            name=name,
             path=path,
-            state=state,
+            state="died" if state == "running" and not held else state,
             chain=str(status.get("chain", "")),
             rows_in=int(status.get("rows_in", 0)),
             rows_done=int(status.get("rows_done", 0)),
@@ -62,40 +88,61 @@ def summarise(path: Path) -> RunSummary:
             seconds=float(status.get("seconds", 0.0)),
             message=str(status.get("message", "")),
         )
-    except FileNotFoundError:
-        return RunSummary(path.name, path, "broken", message="there is no status.json")
-    except (OSError, ValueError, TypeError) as error:
-        return RunSummary(path.name, path, "broken", message=f"status.json cannot be read: {error}")
+    except (ValueError, TypeError) as error:
+        return RunSummary(name, path, "broken", message=f"status.json cannot be read: {error}")
 
 
-def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
-    """The folder of a run: by path, by name, by the beginning of a name that no other run has, or `last`.
+def find_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = "runs") -> Path:
+    """The folder of a run: by path or URL, by name, by the beginning of a name that no other run has, or `last`.
+
+    Of a remote run, where it can be read on this machine; what of it is not there yet is brought by `RunReader`.
+
+    Raises:
+        RunFolderError: no run or several are meant.
+    """
+    found = meant_run(name, runs_dir)
+    if isinstance(found, Path):
+        return found
+    from chainette.files.remote_reading import local_copy
+
+    return local_copy(found)
+
+
+def meant_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = "runs") -> Path | str:
+    """As `find_run`, but of a remote run its URL, and nothing is brought.
 
     Raises:
         RunFolderError: no run or several are meant.
     """
     text = os.fspath(name)
+    if is_remote(name):
+        return as_url(name)
     path = Path(text).expanduser()
     if is_run_folder(path):
         return path
-    runs = Path(runs_dir)
+    runs = as_url(runs_dir) if is_remote(runs_dir) else Path(runs_dir)
     if text == "last":
         listed = list_runs(runs)
         if not listed:
-            raise RunFolderError(f"there are no runs in {runs} (`chainette run` makes one)")
+            raise RunFolderError(f"there are no runs in {_shown(runs)} (`chainette run` makes one)")
         return listed[0].path
-    if text and is_run_folder(runs / text):
+    if isinstance(runs, Path) and text and is_run_folder(runs / text):
         return runs / text
-    known = [folder.name for folder in run_folders(runs)]
-    begun = [known_name for known_name in known if text and known_name.startswith(text)]
-    if len(begun) == 1:
-        return runs / begun[0]
+    known = [run.name for run in list_runs(runs)] if isinstance(runs, str) else [f.name for f in run_folders(runs)]
+    begun = [one for one in known if text and one.startswith(text)]
+    if text in begun or len(begun) == 1:
+        only = text if text in begun else begun[0]
+        return f"{runs}/{only}" if isinstance(runs, str) else runs / only
     if begun:
         raise RunFolderError(f'"{text}" is the beginning of {len(begun)} runs: {", ".join(sorted(begun)[:5])}')
     if path.is_dir():
         raise RunFolderError(f"{path} is not a run folder: it has neither graph.json nor status.json")
-    hint = nearest(path.name, known) or f"there are no runs in {runs}"
+    hint = nearest(path.name, known) or f"there are no runs in {_shown(runs)}"
     raise RunFolderError(f'there is no run "{text}" ({hint})')
+
+
+def _shown(runs: Path | str) -> str:
+    return shown_url(runs) if isinstance(runs, str) else str(runs)
 
 
 def run_folders(runs_dir: Path) -> Iterator[Path]:
@@ -116,8 +163,8 @@ def _moment(text: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _made(path: Path) -> datetime:
+def _made(path: Path | str) -> datetime:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
     except OSError:
         return datetime.fromtimestamp(0, UTC)

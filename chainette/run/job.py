@@ -15,6 +15,7 @@ from chainette.errors import ChainetteError
 from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.executor.past import Past
+from chainette.files.cancelling import asked_to_stop, forget_asking
 from chainette.files.reading import RunReader
 from chainette.files.run_folder import NodeOutput
 from chainette.graph import INPUT_ID
@@ -30,6 +31,8 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 _OPEN_WITHOUT_CALLS = 4096
 """Rows under way when nothing is waited for but functions: few enough to stay in the processor's cache."""
+
+_LISTEN_S = 0.5
 
 Results = Callable[[int, Sequence[Row]], Awaitable[None] | None]
 
@@ -52,7 +55,9 @@ class Job:
         self._stopper = stopper
         self._clock = Clock(opening.status)
         self._interrupted = 0
+        self._scope = anyio.CancelScope()
         self._outcome = Outcome()
+        self._rows_before = 0
 
     def say(self, event: Event) -> None:
         if not isinstance(event, Progressed | ChunkCommitted):
@@ -93,6 +98,7 @@ class Job:
     def _prepare(self) -> Past | None:
         """Opens the files, cut back to what is whole, and the calls that need not be made again. In a thread."""
         graph, options = self._checked.graph, self._options
+        forget_asking(self._folder.path)
         nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.shown]
         self._folder.configure(
             nodes,
@@ -103,6 +109,7 @@ class Job:
             flat_columns=[INPUT_ID, *(node.id for node in graph.nodes if node.written)],
         )
         before = self._folder.before.count
+        self._rows_before = before.rows
         self._outcome = Outcome(before, rows_read=before.rows)
         if before.rows_failed and not self._opening.heals:
             self._count_causes()
@@ -162,8 +169,10 @@ class Job:
         if self._stopper is not None:
             self._stopper.arm(lambda: self._interrupt(executor))
         async with anyio.create_task_group() as tasks:
+            self._scope = tasks.cancel_scope
             if signals is not None:
-                tasks.start_soon(self._watch, signals, executor, tasks.cancel_scope)
+                tasks.start_soon(self._watch, signals, executor)
+            tasks.start_soon(self._listen, executor)
             outcome = await executor.run(written)
             if self._interrupted < 2:
                 tasks.cancel_scope.cancel()
@@ -183,20 +192,26 @@ class Job:
             yield chunk
         self._folder.end_inputs(rows)
 
-    async def _watch(
-        self, signals: AsyncIterator[signal.Signals], executor: Executor, scope: anyio.CancelScope
-    ) -> None:
+    async def _watch(self, signals: AsyncIterator[signal.Signals], executor: Executor) -> None:
         async for _ in signals:
             self._interrupt(executor)
-            if self._interrupted > 1:
-                scope.cancel()
-                return
+
+    async def _listen(self, executor: Executor) -> None:
+        """To other processes: `chainette cancel` asks by a file."""
+        while self._interrupted < 2:
+            await anyio.sleep(_LISTEN_S)
+            asked = await anyio.to_thread.run_sync(asked_to_stop, self._folder.path)
+            while self._interrupted < asked:
+                self._interrupt(executor)
 
     def _interrupt(self, executor: Executor) -> None:
+        """The first time what is in flight finishes, the second time all stops at once."""
         self._interrupted += 1
         if self._interrupted == 1:
             self.say(Interrupted())
             executor.stop("interrupted")
+        else:
+            self._scope.cancel()
 
     def _ending(self, outcome: Outcome) -> tuple[str, str]:
         if self._interrupted:
@@ -220,7 +235,7 @@ class Job:
                 tree=checked.graph.outline,
                 engines=tuple((name, checked.plan.capabilities[name].description) for name in checked.plan.engines),
                 warnings=tuple(checked.warnings),
-                rows_before=self._folder.before.count.rows,
+                rows_before=self._rows_before,
             )
         )
 
@@ -249,6 +264,7 @@ class Job:
             self._folder.write_status(record)
         except ChainetteError as error:
             failed = failed or error
+        forget_asking(self._folder.path)
         try:
             self._folder.close(seal=False)
         except ChainetteError as error:
@@ -270,6 +286,7 @@ class Job:
             engines=progress.engines,
             failures=tuple((*key, times) for key, times in causes),
             message=message,
+            rows_before=self._rows_before,
         )
 
     def _result(self, executor: Executor, state: str, message: str) -> RunResult:

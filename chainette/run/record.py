@@ -33,6 +33,7 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         "edges": [list(arrow) for arrow in graph.arrows()],
         "outline": graph.outline,
         "last": graph.nodes[graph.last].id,
+        "input_schema": schema_of(graph.input_type),
         "engines": [
             {**spec.public(), "description": checked.plan.capabilities[name].description}
             for name, spec in checked.plan.engines.items()

@@ -229,4 +229,4 @@ def test_a_run_that_stops_says_why_and_where_and_is_exit_code_1(project: Project
     out = project.call("run", "small.py:chain", "-i", "in.jsonl", "-o", "out")
     assert (project.exit_code, out) == (1, "out\n")
     assert "error: engine" in project.err
-    assert "folder: out\n  next: chainette show out" in project.err
+    assert "folder: out\n  next: chainette resume out" in project.err

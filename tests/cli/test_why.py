@@ -72,12 +72,19 @@ def test_a_call_that_was_made_is_told_with_its_time_and_tokens(finished_run: Pro
 
 
 def test_a_call_that_was_reused_is_told_with_the_run_and_row_it_is_from(finished_run: Project) -> None:
-    log = finished_run.folder / "runs/done/calls/facts/000.jsonl"
-    lines = log.read_text("utf-8").replace('{"_id":"2",', '{"_id":"2","reused":{"run":"earlier","_id":"7"},')
-    log.write_text(lines, encoding="utf-8")
-    out = finished_run.call("why", "done", "facts", "2")
-    assert "reused: 1 call from row 7 of earlier" in out
-    assert why(finished_run, "done", "facts", "2")["calls"][0]["reused"] == {"run": "earlier", "_id": "7"}
+    run(finished_run, "later", small(finished_run), ["new", *TEXTS], "--reuse", "done")
+    out = finished_run.call("why", "later", "facts", "3")
+    assert "reused: 1 call from row 2 of done" in out
+    assert "the same key: it was reused" in out, "the run that was reused is compared with"
+    assert why(finished_run, "later", "facts", "3")["calls"][0]["reused"] == {"run": "done", "_id": "2"}
+    assert "made: 1 call" in finished_run.call("why", "later", "facts", "0")
+
+
+def test_an_edit_of_an_earlier_step_is_seen_as_another_input_of_a_later_one(finished_run: Project) -> None:
+    run(finished_run, "later", small(finished_run, "In French", "In good French"), TEXTS, "--reuse", "done")
+    assert "the same key: it was reused" in finished_run.call("why", "later", "facts", "1")
+    assert "the key differs: prompt" in finished_run.call("why", "later", "french", "1")
+    assert "the key differs: input\n  fr.verdict  " in finished_run.call("why", "later", "last", "1")
 
 
 def test_attempts_are_told_with_what_was_wrong_with_each(project: Project) -> None:

@@ -240,6 +240,15 @@ def test_a_run_that_was_killed_is_compared_as_far_as_it_is():
     assert counts(compare(old, RunReader(new.path)), "chain_input")["gone"] == 1
 
 
+@pytest.mark.parametrize("file", ["inputs/000.jsonl", "steps/f0/000.jsonl"])
+def test_a_damaged_line_is_an_error_that_names_it(file):
+    old, new = run(items(*"abc")), run(items(*"abc"))
+    lines = (new.path / file).read_bytes().splitlines(keepends=True)
+    (new.path / file).write_bytes(lines[0] + b'{"_id"\n' + lines[2])
+    with pytest.raises(RunFolderError, match=f"{file}:2: damaged"):
+        compare(old, RunReader(new.path))
+
+
 def test_rows_beyond_the_input_that_was_read_are_left_out_of_a_run_that_goes_on():
     old = run([{"name": n} for n in "abc"], id_field="name")
     new = run([{"name": n} for n in "abc"], id_field="name")

@@ -1,0 +1,51 @@
+"""Which run folders are remote, what they are called, and where on this machine they are kept. Asks no store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chainette.files.names import slug
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
+_MENDED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/(?!/)")
+_LOCAL = ("file", "local")
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a run folder's name is a URL that is not of this machine's files."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        return False
+    found = _URL.match(text) or (None if isinstance(path, str) else _MENDED.match(text))
+    return found is not None and found[1].lower() not in _LOCAL
+
+
+def as_url(path: str | os.PathLike[str]) -> str:
+    """The URL as it was meant: `Path("s3://bucket/run")` loses a slash."""
+    return _MENDED.sub(r"\1://", os.fspath(path), count=1).rstrip("/")
+
+
+def shown_url(url: str) -> str:
+    """The URL without the password in it, for messages and files."""
+    parts = urlsplit(url)
+    if parts.password:
+        netloc = parts.netloc.replace(parts.netloc.rpartition("@")[0], f"{parts.username or ''}:***", 1)
+        parts = parts._replace(netloc=netloc)
+    return parts._replace(query="", fragment="").geturl() if parts.query or parts.password else url
+
+
+def local_place_of(url: str, purpose: str) -> Path:
+    """Where on this machine a remote folder is kept: `purpose` is `spool` or `reading`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    url = shown_url(as_url(url))
+    digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+    return Path(cache) / "chainette" / purpose / f"{slug(url.rpartition('/')[2])}-{digest}"
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a folder of this machine is where a remote one is read."""
+    return path.parent.name == "reading" and path.parent.parent.name == "chainette"
