@@ -1,4 +1,4 @@
-"""Asking a run to stop from another process, by a file in its folder. Knows no processes: so it works across machines."""
+"""Asks a run to stop from another process, by a file in its folder. Knows no processes: so it works across machines."""
 
 from __future__ import annotations
 
