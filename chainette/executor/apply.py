@@ -53,6 +53,7 @@ class ApplyOperator:
         self._take = taker(node)
         self._plain_take = node.intake.how == "value" and not node.intake.cast
         self._own = OwnCopy(reads_only=shape.reads_only)
+        self._deadline_s = executor.graph.chain.deadline_s
         self._cast = _caster(shape)
         self._queue: deque[tuple[Flow, Sequence[Row]]] = deque()
         self._busy = 0
@@ -139,13 +140,18 @@ class ApplyOperator:
         take = None if self._plain_take else self._take
         own = self._own
         simple = self._shape.makes == "one" and self._shape.declared
+        timed = self._deadline_s is not None
         here = self._here(flow, rows)
         token = current.set(here)
         try:
             for row in rows:
                 here.row_ids = (row.id,)
                 try:
+                    if timed:
+                        self._check_time(flow, row)
                     out = fn(own(row.value if take is None else take(row)))
+                    if timed:
+                        self._check_time(flow, row)
                     if simple:
                         value = cast(out)
                         made.append(Row(row.id, row.order, value, node, row, row.ticket))
@@ -164,6 +170,7 @@ class ApplyOperator:
         values, kept = [], []
         for row in rows:
             try:
+                self._check_time(flow, row)
                 values.append(self._take(row))
                 kept.append(row)
             except _ANYTHING as error:
@@ -185,6 +192,7 @@ class ApplyOperator:
             current.reset(token)
         for row, produced in zip(kept, out, strict=True):
             try:
+                self._check_time(flow, row)
                 made += self._children(row, produced, always=False)
             except _ANYTHING as error:
                 failures.append((row.order, self._failure(row, error)))
@@ -198,11 +206,7 @@ class ApplyOperator:
             async with self._limit:
                 current.set(self._here(flow, [row]))
                 try:
-                    out = self.node.apply.fn(self._own(self._take(row)))
-                    if inspect.isasyncgen(out):
-                        out = [item async for item in out]
-                    elif inspect.isawaitable(out):
-                        out = await out
+                    out = await self._in_time(flow, row)
                     results[position] = (self._rows_of(row, out), [])
                 except _ANYTHING as error:
                     if _is_cancelled():
@@ -214,6 +218,28 @@ class ApplyOperator:
                 tasks.start_soon(one, position, row)
         done = [result for result in results if result is not None]
         return [row for made, _ in done for row in made], [found for _, failed in done for found in failed]
+
+    async def _in_time(self, flow: Flow, row: Row) -> Any:
+        """What an `async def` gives for one row; it is cancelled when the row's time is over."""
+        self._check_time(flow, row)
+        left_s = None
+        if self._deadline_s is not None:
+            left_s = flow.deadline(row, self._deadline_s) - time.monotonic()
+        try:
+            async with asyncio.timeout(left_s) as limit:
+                return await _awaited(self.node.apply.fn, self._own(self._take(row)))
+        except TimeoutError:
+            if limit.expired():
+                raise _OutOfTime(self._deadline_s) from None
+            raise
+
+    def _check_time(self, flow: Flow, row: Row) -> None:
+        """
+        Raises:
+            _OutOfTime: the row's time is over. A plain function cannot be stopped: what it gave too late is not taken.
+        """
+        if self._deadline_s is not None and time.monotonic() > flow.deadline(row, self._deadline_s):
+            raise _OutOfTime(self._deadline_s)
 
     def _rows_of(self, row: Row, out: Any) -> list[Row]:
         """What one row's return value becomes."""
@@ -265,6 +291,8 @@ class ApplyOperator:
         return here
 
     def _failure(self, row: Row, error: BaseException) -> Failure:
+        if isinstance(error, _OutOfTime):
+            return Failure(row.id, self.node.id, "timeout", str(error))
         where = _place(error, self.node.apply.fn)
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]
@@ -280,6 +308,13 @@ class ApplyOperator:
             causes.append(f"{type(cause).__name__}: {cause}")
             cause = cause.__cause__ or cause.__context__
         return Failure(row.id, self.node.id, "apply", message, cause=tuple(causes))
+
+
+class _OutOfTime(Exception):
+    """A row has used up its time."""
+
+    def __init__(self, deadline_s: float | None) -> None:
+        super().__init__(f"its time was over ({deadline_s:g} s for a row, deadline_s)")
 
 
 def _caster(shape: Shape) -> Callable[[Any], Any]:
@@ -313,8 +348,8 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _awaited(fn: Callable[[Any], Any], values: list[Any]) -> Any:
-    out = fn(values)
+async def _awaited(fn: Callable[[Any], Any], argument: Any) -> Any:
+    out = fn(argument)
     if inspect.isasyncgen(out):
         return [item async for item in out]
     return await out if inspect.isawaitable(out) else out
