@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from chainette.engine.replies import GATEWAY_STATUS, Unanswered, Unserved
+from chainette.engine.replies import GATEWAY_STATUS, Absence, Unanswered, Unserved
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -63,7 +63,7 @@ class Connections:
         if isinstance(error, aiohttp.ClientConnectorError):
             number = error.os_error.errno or 0
             why = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-            absence = None if number in SHORT_HERE else "no_connection"
+            absence: Absence | None = None if number in SHORT_HERE else "no_connection"
             return Unanswered(f"nothing answers at the endpoint ({why})", absence=absence)
         if isinstance(error, aiohttp.ServerTimeoutError):
             message = f"the endpoint could not be reached within {CONNECT_TIMEOUT_S:g} s"

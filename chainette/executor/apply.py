@@ -19,6 +19,7 @@ from chainette.chain.shape import Shape
 from chainette.executor.attribution import ListFunction, UnattributableError
 from chainette.executor.flow import Flow
 from chainette.executor.own_copy import OwnCopy
+from chainette.executor.wording import error_words, without_addresses
 from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.reach import taker
@@ -297,15 +298,15 @@ class ApplyOperator:
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            message = f"{error.title}: {place + ': ' if place else ''}{first['msg']}"
+            message = without_addresses(f"{error.title}: {place + ': ' if place else ''}{first['msg']}")
         else:
-            message = f"{type(error).__name__}: {error}"
+            message = error_words(error)
             if not self._shape.declared and self._list is not None and "'list'" in message:
                 message += " (without annotations a function gets the list of rows; T -> U gets one)"
         causes = [where] if where else []
         cause = error.__cause__ or error.__context__
         while cause is not None and len(causes) < 8:
-            causes.append(f"{type(cause).__name__}: {cause}")
+            causes.append(error_words(cause))
             cause = cause.__cause__ or cause.__context__
         return Failure(row.id, self.node.id, "apply", message, cause=tuple(causes))
 

@@ -23,6 +23,8 @@ def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequ
         record["texts"] = [choice.text for choice in choices]
         record["reasonings"] = [choice.reasoning for choice in choices]
         record["finish_reasons"] = [choice.finish_reason for choice in choices]
+        if any(choice.declined for choice in choices):
+            record["declined"] = [choice.declined for choice in choices]
     if choices and choices[0].logprobs is not None:
         record["logprobs"] = choices[0].logprobs
     record["usage"] = {
@@ -53,8 +55,11 @@ def outcome_of(record: dict[str, Any]) -> Answer | CallError:
         error = record["error"]
         return CallError(error["kind"], error["message"], raw=error.get("raw"), sent=record.get("sent", 1))
     if "texts" in record:
-        columns = (record["texts"], record["finish_reasons"], record["reasonings"])
-        choices = [Choice(text, finish, reasoning) for text, finish, reasoning in zip(*columns, strict=True)]
+        declined = record.get("declined") or [None] * len(record["texts"])
+        columns = (record["texts"], record["finish_reasons"], record["reasonings"], declined)
+        choices = [
+            Choice(text, finish, reasoning, declined=why) for text, finish, reasoning, why in zip(*columns, strict=True)
+        ]
     else:
         choices = [Choice(record["text"], record["finish_reason"], record.get("reasoning"))]
     usage = record.get("usage", {})

@@ -51,6 +51,6 @@ class Outcome:
             rows = "row" if failed == 1 else "rows"
             return f"{failed} {rows} failed, more than the {options.max_failed:g} that --max-failed allows"
         if options.max_failed_share is not None and total and failed > options.max_failed_share * total:
-            share = f"{options.max_failed_share:.2%}"
+            share = f"{options.max_failed_share * 100:g}%"
             return f"{failed} of {total} rows failed, more than the {share} that --max-failed allows"
         return ""

@@ -14,6 +14,7 @@ from chainette.executor.call_record import MAX_RAW, error_record, outcome_of, re
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
 from chainette.executor.past import Past
+from chainette.executor.wording import error_words, without_addresses
 from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.reach import taker
@@ -75,6 +76,8 @@ class StepOperator:
         many = self._samples > 1
         self._sampling = step.sampling.model_copy(update={"n": self._samples}) if many else step.sampling
         self._key_head = digest(self._schema, self._sampling.given(), spec.model, spec.revision)
+        self._earliest_s = 0.0
+        """No row's time is over before this, on the monotonic clock: an engine's start is nobody's time."""
         self._engine: Engine | None = None
         self._prepared: Prepared | None = None
 
@@ -82,6 +85,8 @@ class StepOperator:
         """Compiles what all calls of the step have in common, for the engine that is now alive."""
         self._prepared = engine.prepare(self._schema, self._sampling)
         self._engine = engine
+        given = (self.node.step.timeout_s, self._executor.graph.chain.deadline_s)
+        self._earliest_s = time.monotonic() + min((limit_s for limit_s in given if limit_s is not None), default=0.0)
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         flow.counts[self.node.index].waiting += len(rows)
@@ -114,6 +119,8 @@ class StepOperator:
         try:
             if asking is None:
                 asking = self._begin(row, deadline)
+            if asking.deadline is not None:
+                asking.deadline = max(asking.deadline, self._earliest_s)
             while not asking.given_up and asking.attempt < self._attempts and None in asking.taken:
                 asking.attempt += 1
                 count.retried += asking.attempt > 1
@@ -237,6 +244,8 @@ class StepOperator:
         return answer
 
     def _judge(self, row: Row, position: int, choice: Choice) -> StepRow:
+        if choice.declined is not None:
+            raise Refusal("refused", choice.declined, choice.text)
         if choice.finish_reason == "length":
             raise Refusal("truncated", "the answer stopped at max_tokens", choice.text)
         try:
@@ -244,7 +253,7 @@ class StepOperator:
         except ValidationError as error:
             raise Refusal("schema", _validation_words(error), choice.text) from None
         except Exception as error:  # a validator of the user's that raises something else
-            raise Refusal("schema", f"{type(error).__name__}: {error}", choice.text) from None
+            raise Refusal("schema", error_words(error), choice.text) from None
         reason = None if self._plain else unwritable(value)
         if reason is not None:
             raise Refusal("schema", reason, choice.text)
@@ -292,10 +301,10 @@ def _validation_words(error: ValidationError) -> str:
         place = ".".join(str(part) for part in item["loc"])
         words.append(f"{place}: {item['msg']}" if place else str(item["msg"]))
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(words) + more
+    return without_addresses("; ".join(words) + more)
 
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return _validation_words(error)
-    return str(error) if isinstance(error, PromptError) else f"{type(error).__name__}: {error}"
+    return without_addresses(str(error)) if isinstance(error, PromptError) else error_words(error)

@@ -175,12 +175,50 @@ async def test_the_command_says_where_it_listens_and_ends_on_sigterm(connect):
     assert answer.sent == 2
 
 
+async def test_a_killed_server_listens_on_its_port_again_at_once(connect):
+    process, line = start()
+    port = line.rpartition(":")[2].removesuffix("/v1")
+    with process:
+        engine = connect(line.split()[-1])
+        await engine.call(engine.prepare(None, SamplingParams()), ask("?"))  # leaves a connection open
+        process.kill()
+    again, told = start("--port", port)
+    with again:
+        try:
+            assert told == line
+            assert await engine.call(engine.prepare(None, SamplingParams()), ask("?"))
+        finally:
+            again.terminate()
+
+
+async def test_asked_to_remember_it_tells_how_many_prompts_were_answered_twice():
+    faults = (Fault(kind="refuse", containing="busy", attempts=1, retry_after_s=0), Fault(kind="cut", attempts=1))
+    engine = ScriptedEngine(
+        EngineSpec(name="s", backend="scripted", retry_wait_s=0), Script(remember=True, faults=faults)
+    )
+    prepared = engine.prepare(SCHEMA, SamplingParams())
+    for prompt in ("once", "busy", "twice", "twice"):
+        await engine.call(prepared, ask(prompt))
+    stats = engine.stats
+    assert (stats.calls, stats.answered, stats.prompts) == (7, 4, 3)
+    assert (stats.repeated, stats.prompt_answers_max) == (1, 2)
+
+
+async def test_a_request_that_nobody_waits_for_any_more_counts_as_abandoned_and_not_as_answered(connect, until):
+    with scripted_server(Script(service_mean_s=3600)) as server:
+        engine = connect(server.url)
+        with pytest.raises(CallError):
+            await engine.call(engine.prepare(None, SamplingParams()), ask("?"), timeout_s=0.01)
+        await until(lambda: server.stats.abandoned == 1)
+        assert (server.stats.answered, server.stats.in_flight) == (0, 0)
+
+
 async def test_a_server_told_to_die_dies(connect):
     process, line = start("--die-after", "1")
     with process:
         engine = connect(line.split()[-1], max_retries=1)
         prepared = engine.prepare(None, SamplingParams())
         await engine.call(prepared, ask("?"))
-        with pytest.raises(CallError, match=r"nothing answers at|broke off"):
+        with pytest.raises(EngineDiedError, match="is gone"):
             await engine.call(prepared, ask("?"))
         assert process.wait(10) == 1

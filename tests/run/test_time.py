@@ -1,0 +1,128 @@
+"""Time limits of steps and chains, against a server on a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from chainette import Chain, register_engine
+from chainette.engine.scripted import Fault, Script, scripted_server
+from chainette.errors import EngineDiedError
+from tests.models import Answer, Question, Summary, step
+
+QA = step("qa", Question, Answer, output_format_instruction="", retries=0)
+HANGS = Fault(kind="hang", containing="slow")
+
+
+def rows(*texts):
+    return [Question(text=text) for text in texts]
+
+
+def wait_until(condition):
+    """Gives the other side its turn until it has noticed."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def served():
+    """`served(Fault(...), slots=1)`: a server with that script, and the only engine at it."""
+    servers = []
+
+    def serve(*faults, engine=None, **script):
+        server = scripted_server(Script(faults=faults, **script))
+        servers.append(server)
+        running = server.__enter__()
+        register_engine("served", backend="openai", model="m", endpoint=running.url, **(engine or {}))
+        return running
+
+    yield serve
+    for server in servers:
+        server.__exit__(None, None, None)
+
+
+def the_timeout(result):
+    (failure,) = result.failed
+    assert failure.kind == "timeout"
+    return failure
+
+
+def test_when_a_rows_time_is_up_its_request_is_cancelled_at_the_server(served):
+    server = served(HANGS)
+    result = Chain(name="c", steps=[QA.with_(timeout_s=0.8)]).run(rows("a", "slow", "b"))
+    wait_until(lambda: server.stats.in_flight == 0)
+    assert (server.stats.abandoned, server.stats.answered) == (1, 2)
+    assert result.outputs.ids == ["0", "2"]
+    failure = the_timeout(result)
+    assert (failure.row_id, failure.attempts, failure.message) == (
+        "1",
+        1,
+        "the endpoint gave no answer within the row's time",
+    )
+
+
+@pytest.mark.parametrize(("timeout_s", "deadline_s"), [(0.2, 3600), (3600, 0.2), (None, 0.2), (0.2, None)])
+def test_of_two_limits_the_smaller_counts(served, timeout_s, deadline_s):
+    served(HANGS)
+    chain = Chain(name="c", steps=[QA.with_(timeout_s=timeout_s)], deadline_s=deadline_s)
+    assert the_timeout(chain.run(rows("slow"))).row_id == "0"
+
+
+def test_an_invalid_answer_leaves_less_time_for_the_next_call(served):
+    server = served(Fault(kind="mismatch", containing="slow", attempts=1), HANGS)
+    result = Chain(name="c", steps=[QA.with_(timeout_s=0.8, retries=5)]).run(rows("slow"))
+    assert the_timeout(result).attempts == 2
+    assert server.stats.calls == 2
+
+
+def test_a_wait_that_the_server_asks_for_counts_into_the_rows_time(served):
+    server = served(Fault(kind="refuse", containing="slow", retry_after_s=3600))
+    result = Chain(name="c", steps=[QA.with_(timeout_s=30)]).run(rows("slow", "a"))
+    assert the_timeout(result).message == (
+        "no time is left to send it again; the last: the endpoint answered 429: the script refuses with 429"
+    )
+    assert server.stats.calls == 2
+
+
+def test_waiting_for_the_engine_counts_into_the_rows_time(served):
+    server = served(HANGS, engine={"max_concurrency": 1})
+    result = Chain(name="c", steps=[QA.with_(timeout_s=0.2)]).run(rows("slow", "a", "b"))
+    assert [(f.row_id, f.kind) for f in result.failed] == [("0", "timeout"), ("1", "timeout"), ("2", "timeout")]
+    assert result.failed[1].message == "its time was over before an engine was free"
+    assert server.stats.calls == 1
+
+
+def test_a_chains_deadline_goes_on_from_one_step_to_the_next(served):
+    server = served(Fault(kind="hang", containing="again"))
+    second = step("second", Answer, Summary, "again {{ answer }}", timeout_s=3600)
+    result = Chain(name="c", steps=[QA.with_(timeout_s=3600), second], deadline_s=0.8).run(rows("a"))
+    assert the_timeout(result).node_id == "second"
+    assert server.stats.answered == 1
+
+
+def test_a_slow_row_delays_neither_the_calls_of_others_nor_the_files_of_rows_before_it(tmp_path):
+    texts = [*(str(n) for n in range(5)), "slow", *(str(n) for n in range(5, 40))]
+    folder = tmp_path / "run"
+    ended = []
+
+    def run():
+        with pytest.raises(EngineDiedError) as caught:
+            Chain(name="c", steps=[QA], chunk_size=1).run(rows(*texts), output_dir=folder)
+        ended.append(caught.value)
+
+    def written():
+        part = folder / "steps/qa/000.jsonl"
+        return len(part.read_text().splitlines()) if part.exists() else 0
+
+    thread = threading.Thread(target=run)
+    with scripted_server(Script(faults=(HANGS,))) as server:
+        register_engine("served", backend="openai", model="m", endpoint=server.url, max_concurrency=4, max_retries=0)
+        thread.start()
+        wait_until(lambda: server.stats.answered == 40 and written() == 5)
+        assert server.stats.in_flight == 1
+    thread.join()  # with its server the slow call ends, and the run
+    assert "is gone" in str(ended[0])
