@@ -138,9 +138,17 @@ class Executor:
             count.running for count in self._committer.counts().values()
         )
 
-    def committed(self, chunk: int, rows: int) -> None:
-        """Chunks up to `chunk`, with this many input rows, are in the folder."""
-        self._feed.committed(rows)
+    @property
+    def open_rows(self) -> int:
+        """Input rows that may be under way."""
+        return self._options.open_rows
+
+    def make_room(self, rows: int) -> None:
+        """This many input rows are not under way any more."""
+        self._feed.left(rows)
+
+    def committed(self, chunk: int) -> None:
+        """Chunks up to `chunk` are in the folder."""
         why = self.outcome.too_many(self._options)
         if why:
             self.stop(why)

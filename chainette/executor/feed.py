@@ -30,7 +30,7 @@ class Feed:
         """Something left: there may be room."""
         self._event.set()
 
-    def committed(self, rows: int) -> None:
+    def left(self, rows: int) -> None:
         self._open_rows -= rows
         self._event.set()
 

@@ -16,7 +16,7 @@ _CAUSES = 1000
 @dataclass(frozen=True)
 class ExecutorOptions:
     open_rows: int = 16_384
-    """Input rows that may be under way or waiting to be committed."""
+    """Input rows that may be under way; those that wait for an earlier one are moved to disk before they fill it."""
     max_failed: float | None = None
     """Failed input rows above which the run stops; None: never."""
     max_failed_share: float | None = None

@@ -162,7 +162,7 @@ def _heads(text: bytes, starts: Positions, ends: Positions) -> tuple[Words, Word
     groups, rows = np.zeros(len(starts), np.uint64), np.zeros(len(starts), np.uint64)
     whole = chars[ends - 1] == ord("}")
     if b"\0" in text:
-        whole[np.searchsorted(ends, np.flatnonzero(chars == 0)).clip(max=len(ends) - 1)] = False
+        whole[np.searchsorted(ends, np.flatnonzero(chars[: ends[-1]] == 0))] = False
     known = np.zeros(len(starts), np.bool_)
     for width in _ID_WIDTHS:
         fits = whole & ~known & (starts + (len(_OPEN) + width + _AFTER_ID) <= len(text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,13 +136,40 @@ class CallIndex:
     def _read(self, at: int, key: str, attempt: int, row_id: str | None = None) -> dict[str, Any] | None:
         place = self._places[at]
         line = self._files.line(place >> OFFSET_BITS, place & ((1 << OFFSET_BITS) - 1))
-        try:
-            record = orjson.loads(line)
-        except ValueError:
-            return None
-        if not isinstance(record, dict) or record.get("key") != key or record.get("attempt") != attempt:
+        record = _record(line)
+        if record is None or record.get("key") != key or record.get("attempt") != attempt:
             return None
         return record if row_id is None or record.get("_id") == row_id else None
+
+
+def logged_calls(
+    run: Path, *, since: Mapping[str, int] | None = None, containing: bytes = b""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of the node's folder and the record, node by node, in the order they were logged.
+
+    `since` is as in `CallIndex.of`; records without these bytes are left out, as are damaged ones.
+
+    Raises:
+        RunFolderError: a part cannot be read.
+    """
+    skips = {folder_name(node_id): count for node_id, count in (since or {}).items()}
+    for part in _parts(run / "calls", skips):
+        try:
+            with open(part.path, "rb") as file:
+                for line in islice(file, part.skip, None):
+                    record = _record(line) if containing in line else None
+                    if record is not None:
+                        yield part.node, record
+        except OSError as error:
+            raise folder_error(part.path, error, "cannot read") from error
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = orjson.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class _Files:

@@ -47,6 +47,12 @@ class Healing:
         self._next: ClosedChunk | None = next(self._chunks, None)
         self._commits = RollingFile(root, self.folder, _ENDLESS, name=NAME)
         self._old: dict[str, _OldLines] = {}
+        self._torn = False
+
+    @property
+    def torn(self) -> bool:
+        """A chunk was begun and not ended, by an error: these files must not take the place of the old ones."""
+        return self._torn
 
     def put(self, inputs: InputChunk, lines: Iterable[Lines], count: RunCount, failing: RunCount | None) -> RunCount:
         """A chunk with rows that were made again, in order. Returns what that adds to the run's counts.
@@ -54,6 +60,7 @@ class Healing:
         Raises:
             RunFolderError: something cannot be read or written.
         """
+        made = {one.stream: one for one in lines}
         while self._next is not None and self._next.index < inputs.index:
             self._copy(self._next)
             self._advance()
@@ -64,8 +71,10 @@ class Healing:
         total.add(chunk.count)
         total.add(chunk.failing, -1)
         total.add(count)
-        self._merge(chunk, inputs, {made.stream: made for made in lines})
+        self._torn = True
+        self._merge(chunk, inputs, made)
         self._close(chunk.index, total, failing)
+        self._torn = False
         self._advance()
         change = RunCount()
         change.add(count)
@@ -77,9 +86,11 @@ class Healing:
         self._next = None if last else next(self._chunks, None)
 
     def _copy(self, chunk: ClosedChunk) -> None:
+        self._torn = True
         for stream, (step, file) in self._streams(chunk):
             self._append(chunk.index, step, file, self._lines_of(stream, chunk))
         self._close(chunk.index, chunk.count, chunk.failing if chunk.failing.rows else None)
+        self._torn = False
 
     def _merge(self, chunk: ClosedChunk, inputs: InputChunk, made: Mapping[str, Lines]) -> None:
         streams = dict(self._streams(chunk))
@@ -167,6 +178,8 @@ def complete_swap(root: Path) -> None:
                 shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             if new.exists():
                 os.replace(new, old)
+        # First, for what is not there any more cannot be taken for a retry that was cut off.
+        (root / HEALING / _BEGUN).unlink(missing_ok=True)
         sync_folder(root)
         shutil.rmtree(root / HEALING)
     except OSError as error:

@@ -31,11 +31,13 @@ from chainette.files.remote_state import (
     snapshot_name,
 )
 from chainette.files.remote_store import RemoteStore, batches, patiently
+from chainette.files.remote_uploads import Uploads
 
 __all__ = ["Mirror", "Sizes", "is_remote"]
 
 _COPIES = ("status.json", "graph.json")
 _COPY_EVERY_S = 5.0
+_TAIL_BYTES = 256
 PATIENCE_S = 60.0
 
 
@@ -70,9 +72,11 @@ class Mirror:
         self.patience_s = patience_s
         self._sizes = sizes or Sizes()
         self._lock = RemoteLock(self._store)
+        self._uploads = Uploads(self._store, self.spool)
         self._notes = Notes.beside(self.spool)
         self._files: dict[str, FileState] = {}
         self._local: dict[str, Stat] = {}
+        self._tails: dict[str, bytes] = {}
         self._objects: set[str] = set()
         self._generation = 1
         self._pushes = 0
@@ -205,7 +209,7 @@ class Mirror:
         self._objects.add(push.writing.name)
         self._store.write({push.writing.name: data})
         removed = [name for name, file in self._files.items() if file.base and name not in files]
-        self._files, self._local, self._begun = files, push.stats, True
+        self._files, self._local, self._tails, self._begun = files, push.stats, push.tails, True
         self._doubtful.clear()
         self._note(push)
         self._store.delete(removed)
@@ -220,15 +224,20 @@ class Mirror:
         for path, stat in found.items():
             before, known = self._files.get(path), self._local.get(path)
             state = self._continued(path, before, known, stat)
-            if before is not None and known == stat and push.since == self._pushes and not final:
-                push.files[path] = before
-                continue
+            if path.endswith(".jsonl"):
+                same = known == stat and path in self._tails
+                push.tails[path] = self._tails[path] if same else self._tail(path, stat.size)
             goes_whole = state.base != stat.size and (final or is_whole(path, last))
-            if (goes_whole or (final and not stat.size)) and self._may_go_whole(path, before, state):
+            goes_whole = (goes_whole or (final and not stat.size)) and self._may_go_whole(path, before, state)
+            aside = goes_whole and state.size == stat.size >= self._sizes.aside_bytes and self._store.takes_several
+            if aside and self._uploads.is_done(path, state.epoch, begin=not final):
+                push.arrived.append(path)
+            elif goes_whole and (final or not aside):
                 push.whole.append(path)
-                push.files[path] = FileState(state.epoch, stat.size)
             else:
                 push.files[path] = self._pieced(path, state, stat, push)
+                continue
+            push.files[path] = FileState(state.epoch, stat.size)
         return push
 
     def _may_go_whole(self, path: str, before: FileState | None, state: FileState) -> bool:
@@ -240,11 +249,21 @@ class Mirror:
         """The part of a file's state that still holds."""
         if before is not None and known == stat:
             return before
-        # Only a run under way appends; what an opening did to a file may be anything, and inodes are used again.
         grew = known is not None and known.inode == stat.inode and known.size < stat.size
-        if before is not None and grew and self._pushes > 1 and path.endswith(".jsonl"):
+        # Of a file that is gone the inode may be used again.
+        if before is not None and grew and path in self._tails and self._tail(path, before.size) == self._tails[path]:
             return before
         return FileState(f"{self._generation}.{self._lock.token}.{self._pushes}")
+
+    def _tail(self, path: str, size: int) -> bytes:
+        """The last bytes of the first `size`."""
+        start = max(size - _TAIL_BYTES, 0)
+        try:
+            with open(self.spool / path, "rb") as file:
+                file.seek(start)
+                return file.read(size - start)
+        except FileNotFoundError:
+            raise _Moved(path) from None
 
     def _pieced(self, path: str, state: FileState, stat: Stat, push: Push) -> FileState:
         """The file with what is new of it, and what lay in small pieces, in larger ones."""
@@ -293,7 +312,9 @@ class Mirror:
 
     def _note(self, push: Push) -> None:
         """Which local files are the same as remote ones under their own names."""
-        known = {path: (self._files[path].epoch, push.stats[path]) for path in push.whole}
+        for path in push.arrived:
+            self._uploads.forget(path)
+        known = {path: (self._files[path].epoch, push.stats[path]) for path in (*push.whole, *push.arrived)}
         if not known.items() <= self._notes.known.items():
             self._notes.known |= known
             self._notes.save()
@@ -344,6 +365,7 @@ class Mirror:
 
     def _settle(self) -> None:
         self._retry_moved(final=False)
+        self._uploads.wait()
         while True:
             self._retry_moved(final=True)
             if not any(file.pieces for file in self._files.values()):

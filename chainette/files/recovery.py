@@ -7,9 +7,13 @@ the last whole chunk is the last one that every file holds.
 from __future__ import annotations
 
 import shutil
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+
+import orjson
 
 from chainette.events import RunCount
 from chainette.files.disk import folder_error, replace_file
@@ -19,7 +23,7 @@ from chainette.files.names import OPEN
 from chainette.files.new_folder import remove_empty
 from chainette.files.schema import Column
 from chainette.files.sealing import unseal
-from chainette.files.tails import cut, last_lines
+from chainette.files.tails import cut, full_parts
 
 _SEALED = (".parquet", ".csv")
 
@@ -46,9 +50,9 @@ class Recovered:
 
 
 def survey(root: Path, max_lines: int) -> tuple[Recovered, int]:
-    """How far the run had come, and where in `commits.jsonl` that is said. Half a line of `inputs/` is cut off."""
+    """How far the run had come, and where in `commits.jsonl` that is said. `inputs/` is cut where it is not whole."""
     ledger = Ledger(root / NAME)
-    found = Recovered()
+    found = Recovered(inputs=full_parts(root / INPUTS, max_lines))
     end = 0
     sizes: dict[str, int] = {}
     is_held = True
@@ -59,7 +63,6 @@ def survey(root: Path, max_lines: int) -> tuple[Recovered, int]:
         found.chunk, found.marks, end = chunk.index, chunk.marks, chunk.end
         found.count.add(chunk.count)
     found.floor = ledger.floor(found.chunk + 1)
-    found.inputs = last_lines(root / INPUTS)
     found.ended = ledger.ended is not None and ledger.ended == found.rows_read(max_lines)
     return found, end
 
@@ -75,21 +78,25 @@ def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> R
     found, end = survey(root, max_lines)
     _cut_ledger(root / NAME, end, found.rows_read(max_lines) if found.ended else None)
     try:
-        _cut_streams(root, found, max_lines, in_csv)
+        opened = _cut_streams(root, found, max_lines, in_csv)
+        if opened:
+            _say_anew(root / NAME, found.marks, {one.part.relative_to(root).as_posix(): one.ends for one in opened})
+        for one in opened:
+            one.sealed.unlink()
         _cut_failed(root, found.marks)
     except OSError as error:
         raise folder_error(root, error) from error
     return found
 
 
-def forget(root: Path) -> None:
-    """Takes away all that is derived, and the input as it was read; the calls stay.
+def forget(root: Path, *, inputs: bool = True) -> None:
+    """Takes away all that is derived, with `inputs` also the input as it was read; the calls stay.
 
     Raises:
         RunFolderError: something cannot be removed.
     """
     try:
-        for name in ("steps", "flattened", "failed", INPUTS, OPEN):
+        for name in ("steps", "flattened", "failed", OPEN, *([INPUTS] if inputs else [])):
             if (root / name).exists():
                 shutil.rmtree(root / name)
         (root / NAME).unlink(missing_ok=True)
@@ -98,14 +105,13 @@ def forget(root: Path) -> None:
 
 
 def _is_held(root: Path, chunk: ClosedChunk, sizes: dict[str, int]) -> bool:
-    return all(mark.bytes <= _size(root, mark, sizes) for mark in chunk.seen)
+    return all(not mark.bytes or mark.bytes <= _size(root, mark, sizes) for mark in chunk.seen)
 
 
 def _size(root: Path, mark: Mark, sizes: dict[str, int]) -> int:
     """Of a part that was sealed since, more than any record says."""
     if mark.file not in sizes:
-        size = size_of(root / mark.file)
-        sizes[mark.file] = 1 << 62 if size < 0 and _sealed_form(root, mark) is not None else size
+        sizes[mark.file] = size_of(root / mark.file) if _sealed_form(root, mark) is None else 1 << 62
     return sizes[mark.file]
 
 
@@ -118,8 +124,33 @@ def _cut_ledger(path: Path, end: int, ended: int | None) -> None:
         cut(path, end)
 
 
-def _cut_streams(root: Path, found: Recovered, max_lines: int, in_csv: Mapping[str, list[Column]]) -> None:
-    """The parts of steps and of the flattened rows."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A sealed part that grows again, and is still there."""
+
+    sealed: Path
+    part: Path
+    ends: array[int]
+    """Where its rows end. The text of a row may be another than it was before it was sealed."""
+
+
+def _say_anew(ledger: Path, marks: dict[str, Mark], ends: Mapping[str, array[int]]) -> None:
+    """Brings the records of parts that were opened to where their rows end now."""
+    records = []
+    for line in ledger.read_bytes().splitlines():
+        record = orjson.loads(line)
+        if record.get("file") in ends and record["rows"]:
+            record["bytes"] = ends[record["file"]][record["rows"] - 1]
+        records.append(record)
+    for stream, mark in marks.items():
+        if mark.file in ends:
+            marks[stream] = Mark(mark.file, ends[mark.file][mark.rows - 1], mark.rows)
+    replace_file(ledger, encode_rows(records))
+
+
+def _cut_streams(root: Path, found: Recovered, max_lines: int, in_csv: Mapping[str, list[Column]]) -> list[_Opened]:
+    """The parts of steps and of the flattened rows. Returns those that were sealed and grow again."""
+    opened = []
     streams = {"flattened"}
     for steps in (root / "steps", root / OPEN / "steps"):
         streams.update(f"steps/{path.name}" for path in (steps.iterdir() if steps.is_dir() else ()) if path.is_dir())
@@ -134,12 +165,13 @@ def _cut_streams(root: Path, found: Recovered, max_lines: int, in_csv: Mapping[s
                 elif path.suffix in _SEALED and number < growing:
                     (root / OPEN / stream / f"{path.stem}.jsonl").unlink(missing_ok=True)
         if mark.rows:
-            _cut_last(root, mark, max_lines, in_csv.get(stream, []))
+            opened += _cut_last(root, mark, max_lines, in_csv.get(stream, []))
     for name in ("steps", "flattened", OPEN):
         remove_empty(root / name)
+    return opened
 
 
-def _cut_last(root: Path, mark: Mark, max_lines: int, in_csv: list[Column]) -> None:
+def _cut_last(root: Path, mark: Mark, max_lines: int, in_csv: list[Column]) -> list[_Opened]:
     """The part in which the last whole chunk ends."""
     part = root / mark.file
     sealed = _sealed_form(root, mark)
@@ -148,11 +180,11 @@ def _cut_last(root: Path, mark: Mark, max_lines: int, in_csv: list[Column]) -> N
     elif mark.rows >= max_lines:
         part.unlink(missing_ok=True)
     else:
-        if part.exists():
-            cut(part, mark.bytes)
-        else:
-            unseal(sealed, part, mark.rows, in_csv)
-        sealed.unlink()
+        # Also where the open part is there: it may be from an opening that did not come to its end.
+        unseal(sealed, part, mark.rows, in_csv)
+        with open(part, "rb") as file:
+            return [_Opened(sealed, part, array("Q", accumulate(map(len, file))))]
+    return []
 
 
 def _sealed_form(root: Path, mark: Mark) -> Path | None:

@@ -1,6 +1,6 @@
-"""Holds a remote run folder for a run, and carries over what the run writes, in a thread of its own.
+"""Holds a remote run folder for a run, and carries over what the run writes.
 
-So a slow or absent store holds up nobody who writes locally, and the heartbeat does not depend on there being news.
+In threads of its own: a slow or absent store holds up nobody who writes locally, and long uploads hold up no heartbeat.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from chainette.errors import RunFolderError
 from chainette.files.mirror import Mirror
 from chainette.files.new_folder import may_be_cleared
 from chainette.files.remote_store import StoreError
+from chainette.files.runs import is_run_folder
 
 _IDLE_S = 5.0
 _AGAIN_S = 1.0
+_BETWEEN_S = 0.4
+"""Pushes are apart by this at least: with it, two a second at most, and each is a request that is paid for."""
 
 
 class Carrier:
@@ -33,11 +36,13 @@ class Carrier:
         self._pushing = threading.Lock()
         self._nudged = threading.Event()
         self._carries = False
-        self._ended = False
+        self._ended = threading.Event()
         self._error: RunFolderError | None = None
         self._failing_since: float | None = None
-        # A daemon: a store that never answers must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="chainette-carrier", daemon=True)
+        self._over = threading.Event()
+        # Daemons: a store that never answers must not keep the process from ending.
+        self._carrying = threading.Thread(target=self._carry, name="chainette-carrier", daemon=True)
+        self._beating = threading.Thread(target=self._beat, name="chainette-heartbeat", daemon=True)
 
     @classmethod
     def take(cls, url: str | os.PathLike[str]) -> Carrier:
@@ -49,8 +54,17 @@ class Carrier:
         mirror = Mirror(url)
         mirror.take()
         carrier = cls(mirror)
-        carrier._thread.start()
+        carrier.start()
         return carrier
+
+    def start(self) -> None:
+        """The heartbeat begins."""
+        self._beating.start()
+        self._carrying.start()
+
+    def wait(self) -> None:
+        """Until it carries nothing any more."""
+        self._carrying.join()
 
     def begin_new(self) -> None:
         """For a run that is new.
@@ -82,6 +96,8 @@ class Carrier:
         """
         try:
             self._mirror.pull()
+            if not is_run_folder(self.path):
+                raise RunFolderError(f"there is no run at {self.url} (it has neither graph.json nor status.json)")
         except BaseException:
             self.release()
             raise
@@ -126,37 +142,51 @@ class Carrier:
         Raises:
             RunFolderError: it could not be carried over. The spool holds it all.
         """
-        self._stop()
-        if self._error is not None:
-            raise self._error
+        self._stop_carrying()
         try:
+            if self._error is not None:
+                raise self._error
             self._mirror.close()
         except RunFolderError as error:
-            raise self._ending(error) from error
+            raise error if error is self._error else self._ending(error) from error
+        finally:
+            self._over.set()
 
     def release(self) -> None:
         """Give the folder back as it is."""
-        self._stop()
+        self._stop_carrying()
+        self._over.set()
         with contextlib.suppress(RunFolderError):  # whoever comes next waits until the heartbeat is old
             self._mirror.release()
 
-    def _stop(self) -> None:
-        self._ended = True
+    def _stop_carrying(self) -> None:
+        self._ended.set()
         self._nudged.set()
-        self._thread.join()
+        if self._carrying.is_alive():
+            self._carrying.join()
 
-    def _run(self) -> None:
-        while not self._ended and self._error is None:
+    def _beat(self) -> None:
+        while not self._over.wait(_IDLE_S):
+            try:
+                self._mirror.beat()
+            except StoreError:
+                continue  # a push will say so, or the next beat will go well
+            except RunFolderError as error:
+                self._error = self._error or self._ending(error)
+                return
+
+    def _carry(self) -> None:
+        while self._error is None and not self._ended.wait(_BETWEEN_S):
+            # Also without news: what was not carried over because of an error is tried again.
             self._nudged.wait(_IDLE_S)
             self._nudged.clear()
-            if self._ended:
+            if self._ended.is_set():
                 return
+            if not self._carries:
+                continue
             try:
-                if self._carries:
-                    with self._pushing:
-                        self._mirror.push()
-                else:
-                    self._mirror.beat()
+                with self._pushing:
+                    self._mirror.push()
             except RunFolderError as error:
                 self._failed(error)
             except Exception as error:  # a thread that dies silently would carry nothing any more
@@ -175,7 +205,7 @@ class Carrier:
             self._error = self._ending(error)
             return
         self._mirror.reconnect()
-        self._nudged.wait(_AGAIN_S)
+        self._ended.wait(_AGAIN_S)
         self._nudged.set()
 
     def _succeeded(self) -> None:

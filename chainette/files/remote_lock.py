@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from typing import Any
 
@@ -33,6 +34,8 @@ class RemoteLock:
         self._beats = 0
         self._renewed = 0.0
         self._held = False
+        self._lost: str | None = None
+        self._asking = threading.Lock()
         self.token = secrets.token_hex(4)
 
     def take(self) -> None:
@@ -98,32 +101,39 @@ class RemoteLock:
         self._renewed = asked
 
     def renew(self) -> bool:
-        """Say that we live, when it is time to. Asked before whatever changes the folder.
+        """Say that we live, when it is time to. Asked before whatever changes the folder. From any thread.
 
         Returns whether it was time.
 
         Raises:
             RunFolderError: another process has taken the folder, or somebody has deleted it.
         """
-        if time.monotonic() - self._renewed < self._beat_s:
+        with self._asking:
+            if self._lost is None and self._held and time.monotonic() - self._renewed >= self._beat_s:
+                self._lost = self._loss()
+                if self._lost is None:
+                    self._write()
+                    return True
+            if self._lost is not None:
+                raise RunFolderError(self._lost)
             return False
+
+    def _loss(self) -> str | None:
         owner = self._owner()
         if owner is None:
-            raise RunFolderError(f"{self._store.url} was deleted, or given to another process, while the run was going")
+            return f"{self._store.url} was deleted, or given to another process, while the run was going"
         if owner.get("token") != self.token:
-            raise RunFolderError(
-                f"{self._store.url} was taken over by {_named(owner)}, which had not heard of this run"
-            )
-        self._write()
-        return True
+            return f"{self._store.url} was taken over by {_named(owner)}, which had not heard of this run"
+        return None
 
     def release(self) -> None:
         """Give it back; nothing happens when it was never held or is another's by now."""
-        if self._held:
-            self._held = False
-            owner = self._owner()
-            if owner is not None and owner.get("token") == self.token:
-                self._store.delete([OWNER])
+        with self._asking:
+            if self._held:
+                self._held = False
+                owner = self._owner()
+                if owner is not None and owner.get("token") == self.token:
+                    self._store.delete([OWNER])
 
 
 def remote_owner(store: RemoteStore, below: str = "") -> str | None:

@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from chainette.files.names import slug
+from chainette.files.names import folder_name
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _MENDED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/(?!/)")
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
 _LOCAL = ("file", "local")
 
 
@@ -31,11 +31,12 @@ def as_url(path: str | os.PathLike[str]) -> str:
 
 def shown_url(url: str) -> str:
     """The URL without the password in it, for messages and files."""
-    parts = urlsplit(url)
-    if parts.password:
-        netloc = parts.netloc.replace(parts.netloc.rpartition("@")[0], f"{parts.username or ''}:***", 1)
-        parts = parts._replace(netloc=netloc)
-    return parts._replace(query="", fragment="").geturl() if parts.query or parts.password else url
+    return without_passwords(url).partition("?")[0]
+
+
+def without_passwords(text: str) -> str:
+    """What was typed, without the passwords of the URLs in it."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def local_place_of(url: str, purpose: str) -> Path:
@@ -43,9 +44,9 @@ def local_place_of(url: str, purpose: str) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     url = shown_url(as_url(url))
     digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    return Path(cache) / "chainette" / purpose / f"{slug(url.rpartition('/')[2])}-{digest}"
+    return Path(cache) / "chainette" / purpose / digest / folder_name(url.rpartition("/")[2])
 
 
 def is_copy(path: Path) -> bool:
     """Whether a folder of this machine is where a remote one is read."""
-    return path.parent.name == "reading" and path.parent.parent.name == "chainette"
+    return path.parts[-4:-2] == ("chainette", "reading")

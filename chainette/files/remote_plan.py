@@ -19,6 +19,8 @@ class Sizes:
     """No piece is larger."""
     together_bytes: int = 8 << 20
     """Whole files up to this size go up side by side; a larger one is streamed."""
+    aside_bytes: int = 32 << 20
+    """Whole files from this size on go up while pushes go on, where they are in pieces already."""
     join: int = 16
     """How many small pieces are joined at a time."""
     garbage: int = 32
@@ -34,10 +36,14 @@ class Push:
     writing: Writing
     since: int
     """Small pieces that were written in this push of the opening or later are joined."""
+    tails: dict[str, bytes] = field(default_factory=dict)
+    """The last bytes of each file that may grow."""
     objects: list[tuple[str, str, int, int]] = field(default_factory=list)
     """Pieces that are objects of their own: name, local file, from, to."""
     whole: list[str] = field(default_factory=list)
     """Files that go up under their own names."""
+    arrived: list[str] = field(default_factory=list)
+    """Files that have gone up so since the last push."""
 
 
 def joined_since(push: int, join: int) -> int:

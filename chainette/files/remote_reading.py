@@ -23,7 +23,7 @@ from chainette.files.remote_store import RemoteStore, patiently
 from chainette.files.run_lock import is_held
 
 DOCUMENTS = ("graph.json", "status.json")
-_PATIENCE_S = 20.0
+_PATIENCE_S = 5.0
 _QUIET_S = 300.0
 """A writer of another machine that was not heard of for so long is taken for dead. Clocks may differ a little."""
 
@@ -108,8 +108,8 @@ def reader_of(path: str | os.PathLike[str]) -> RemoteReader | None:
     return RemoteReader(notes.url) if notes.url else None
 
 
-def local_copy(url: str | os.PathLike[str], *, whole: bool = False) -> Path:
-    """Where a remote run can be read here: its documents now, the rest when it is asked for, or all of it.
+def local_copy(url: str | os.PathLike[str], *below: str) -> Path:
+    """Where a remote run can be read here: its documents and what is `below` now, the rest when it is asked for.
 
     Raises:
         RunFolderError: there is no run, or it cannot be reached.
@@ -118,21 +118,21 @@ def local_copy(url: str | os.PathLike[str], *, whole: bool = False) -> Path:
     if not reader.exists():
         raise RunFolderError(f"there is no run at {reader.url} (`chainette runs --runs-dir {_parent(reader.url)}`)")
     # The password that would be needed to bring more later is kept nowhere.
-    return reader.fetch() if whole or shown_url(as_url(url)) != as_url(url) else reader.fetch_documents()
+    return reader.fetch() if shown_url(as_url(url)) != as_url(url) else reader.fetch(*DOCUMENTS, *below)
 
 
 def _parent(url: str) -> str:
     return url.rpartition("/")[0]
 
 
-def ask_remote_to_stop(url: str | os.PathLike[str], content: bytes) -> None:
-    """Puts `.cancel` where the run's heartbeat finds it, within ten seconds.
+def ask_remote_to_stop(url: str | os.PathLike[str], *, now: bool = False) -> None:
+    """As `ask_to_stop`, for a run whose folder is remote: its heartbeat finds it within ten seconds.
 
     Raises:
         RunFolderError: it cannot be written.
     """
     store = RemoteStore(as_url(url))
-    patiently(store, lambda: store.write({CANCEL: content}), _PATIENCE_S)
+    patiently(store, lambda: store.write({CANCEL: b"now" if now else b""}), _PATIENCE_S)
 
 
 def is_held_elsewhere(path: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from chainette.events import RunCount
 from chainette.files.call_log import CallLog
 from chainette.files.disk import RollingFile, replace_file
 from chainette.files.healing import Healing, complete_swap
+from chainette.files.held import HeldChunks
 from chainette.files.input_log import InputLog
 from chainette.files.json_text import encode, encode_rows, plain
 from chainette.files.ledger import NAME, closing_record, commit_record
@@ -42,6 +43,8 @@ __all__ = ["NodeOutput", "RunFolder"]
 
 Purpose = Literal["new", "resume", "heal"]
 _ENDLESS = 1 << 62
+_Block = tuple[str | None, str, bytes, int]
+"""Node, stream, lines, how many."""
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class RunFolder:
         """How far the run had come when the folder was opened again."""
         self._purpose = purpose
         self._healing: Healing | None = None
+        self._held = HeldChunks(path)
         self._lock = lock
         self._format: Format = "jsonl"
         self._pending = _Pending()
@@ -80,7 +84,7 @@ class RunFolder:
     def create(
         cls, path: str | os.PathLike[str] | None, chain_name: str, *, runs_dir: str | os.PathLike[str] = "runs"
     ) -> RunFolder:
-        """A new folder for a run: at `path`, or under `runs_dir` with the chain's name and the time. Either may be a URL.
+        """A new folder for a run: at `path`, or under `runs_dir` with the chain's name and the time (or URLs).
 
         Raises:
             RunFolderError: `path` holds something already, another process writes it, or it cannot be made.
@@ -150,13 +154,15 @@ class RunFolder:
             raise
         return cls(path, run_id, lock, purpose)
 
-    def forget(self) -> None:
+    def forget(self, *, inputs: bool = True) -> None:
         """Takes away all but the calls and what happened, so that everything is made again. Before `configure`.
+
+        Without `inputs` the input rows stay too.
 
         Raises:
             RunFolderError: something cannot be removed.
         """
-        forget(self.path)
+        forget(self.path, inputs=inputs)
 
     def configure(
         self,
@@ -193,6 +199,8 @@ class RunFolder:
 
     def _restore(self, max_lines: int) -> None:
         self.before = recover(self.path, max_lines, self._outputs.in_csv())
+        logged = self._log.counts()  # the log may be shorter now than it was
+        self.before.floor = {id: min(count, logged.get(id, 0)) for id, count in self.before.floor.items()}
         self._outputs.restore(self.before.marks)
         self._pending.full_parts += self._outputs.take_full_parts()
         self._inputs.restore(*self.before.inputs)
@@ -257,16 +265,37 @@ class RunFolder:
         made = self._outputs.lines(MadeChunk(inputs, nodes, final_ids, flat))
         if self._healing is not None:
             return self._healing.put(inputs, made, count, failing) if whole else RunCount()
+        blocks = ((lines.step, lines.stream, lines.block, len(lines.ids)) for lines in made)
+        self._append(blocks, [closing_record(index, count, failing)] if whole else [], index)
+        return count
+
+    def _append(self, blocks: Iterable[_Block], closing: list[dict[str, Any]], index: int) -> None:
         commits: list[dict[str, Any]] = []
-        for lines in made:
-            ends = self._outputs.append(lines.step, lines.file, lines.block, len(lines.ids))
-            commits += [commit_record(lines.step, index, self.path, position) for position in ends]
-        if whole:
-            commits.append(closing_record(index, count, failing))
-            self._pending.commits.extend(commits)
+        for step, stream, block, rows in blocks:
+            _, file = self._outputs.file_of(stream) or (None, None)
+            assert file is not None
+            ends = self._outputs.append(step, file, block, rows)
+            commits += [commit_record(step, index, self.path, position) for position in ends]
+        if closing:
+            self._pending.commits.extend(commits + closing)
         # After the commits: whoever finds a full part here finds the commits of all its rows too.
         self._pending.full_parts.extend(self._outputs.take_full_parts())
-        return count
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether chunks may wait in the folder for one before them."""
+        return self._healing is None
+
+    def hold_chunk(self, made: MadeChunk, count: RunCount, failing: RunCount | None) -> None:
+        """Keep a whole chunk on disk until those before it are whole too. As `add_chunk` otherwise."""
+        blocks = [(lines.step, lines.stream, lines.block, len(lines.ids)) for lines in self._outputs.lines(made)]
+        self._held.put(made.inputs.index, (blocks, count, failing))
+
+    def add_held(self, index: int, *, whole: bool = True) -> RunCount:
+        """Write a chunk that was held."""
+        blocks, count, failing = self._held.take(index)
+        self._append(blocks, [closing_record(index, count, failing)] if whole else [], index)
+        return count  # type: ignore[no-any-return]
 
     def log_call(self, node_id: str, record: bytes) -> None:
         """One finished call, as one JSON object. Takes no time; on disk after the next `sync_log`."""
@@ -282,10 +311,13 @@ class RunFolder:
         Raises:
             RunFolderError: as `sync`.
         """
+        self._sync_log()
+        self._nudge()
+
+    def _sync_log(self) -> None:
         with self._logging:
             self._inputs.file.make_durable()
             self._log.sync()
-        self._nudge()
 
     def _nudge(self) -> None:
         if self._carrier is not None:
@@ -300,11 +332,12 @@ class RunFolder:
         with self._syncing:
             if not self._closed:
                 self._sync()
+        self._nudge()
 
     def _sync(self) -> None:
         full_parts = list(self._pending.full_parts)
         commits = list(self._pending.commits)
-        self.sync_log()
+        self._sync_log()
         for file in self._outputs.files():
             file.make_durable()
         if commits:
@@ -314,7 +347,6 @@ class RunFolder:
         for part, layouts in full_parts:
             self._seal(part, layouts)
             del self._pending.full_parts[:1]
-        self._nudge()
 
     def _seal(self, part: Path, layouts: list[Layout]) -> None:
         if self._format == "jsonl" or not part.exists():
@@ -340,7 +372,7 @@ class RunFolder:
             raise self._seal_error
 
     def _seal_open_parts(self) -> None:
-        if self._sealed:
+        if self._sealed or (self._healing is not None and self._healing.torn):
             return
         self._sealed = True
         if self._healing is not None:
@@ -373,6 +405,7 @@ class RunFolder:
                 for file in (*self._outputs.files(), self._inputs.file, self._commits):
                     file.close()
                 self._log.close()
+                self._held.close()
                 try:
                     if self._carrier is not None:
                         self._carrier.close()

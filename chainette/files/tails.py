@@ -28,6 +28,27 @@ def last_lines(folder: Path, name: str | None = None) -> tuple[int, int, int]:
     return last, size, lines
 
 
+def full_parts(folder: Path, max_lines: int) -> tuple[int, int, int]:
+    """As `last_lines`, of parts any of which may be missing or cut: the first that is not full is the last, what lies
+    behind it is taken away.
+
+    Raises:
+        RunFolderError: one cannot be read, cut or removed.
+    """
+    parts = part_numbers(folder, ".jsonl")
+    number = 0
+    while number in parts and whole_lines(parts[number])[1] >= max_lines:
+        number += 1
+    for behind in (path for other, path in parts.items() if other > number):
+        cut(behind, 0)
+    if number in parts:
+        size, lines = whole_lines(parts[number])
+        if lines:
+            return number, size, lines
+        cut(parts[number], 0)
+    return (number - 1, *whole_lines(parts[number - 1])) if number else (0, 0, 0)
+
+
 def part_numbers(folder: Path, suffix: str) -> dict[int, Path]:
     """The parts in a folder by their number."""
     found = folder.glob(f"*{suffix}") if folder.is_dir() else ()

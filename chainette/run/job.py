@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from types import MappingProxyType
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from chainette.engine.broker import Broker
@@ -158,6 +159,8 @@ class Job:
 
     def _sync(self, progress: Progressed) -> None:
         self._folder.sync()
+        for trouble in self._folder.troubles():
+            anyio.from_thread.run_sync(self.say, Warned(trouble))
         graph = self._checked.graph
         record = status_record(self._folder, graph, "running", self._clock, progress.nodes, self._outcome)
         self._folder.write_status(record)
@@ -228,7 +231,7 @@ class Job:
         self.say(
             RunStarted(
                 run_id=self._folder.run_id,
-                folder=str(self._folder.path),
+                folder=self._folder.place,
                 chain=checked.graph.chain.name,
                 rows_total=self._opening.source.total,
                 nodes=tuple((node.id, node.kind, f"{node.emoji} {node.label}".strip()) for node in checked.graph.shown),
@@ -275,7 +278,7 @@ class Job:
         causes = sorted(outcome.causes.items(), key=lambda item: (-item[1], item[0]))
         return RunFinished(
             run_id=self._folder.run_id,
-            folder=str(self._folder.path),
+            folder=self._folder.place,
             state=state,
             rows_in=outcome.rows_read,
             rows_out=outcome.count.rows_out,
@@ -295,6 +298,7 @@ class Job:
         allowed = rows if rows is not None else (share or 0.0) * outcome.rows_read
         return RunResult(
             folder=self._folder.path,
+            url=self._folder.url,
             state=state,
             rows_in=outcome.rows_read,
             rows_out=outcome.count.rows_out,

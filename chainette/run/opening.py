@@ -17,6 +17,9 @@ from chainette.files.inputs import Input, recorded_input
 from chainette.files.reading import RunReader, find_run
 from chainette.files.recorded_inputs import RecordedSource, is_complete
 from chainette.files.recovery import Recovered
+from chainette.files.remote_names import is_remote, shown_url
+from chainette.files.remote_reading import local_copy
+from chainette.files.runs import meant_run
 from chainette.graph import Graph
 from chainette.graph.types import fields_of
 from chainette.rows import InputChunk
@@ -25,6 +28,7 @@ from chainette.run.id_guard import IdGuard
 from chainette.run.options import RunOptions
 from chainette.run.record import chunk_size_of, graph_record
 from chainette.run.result import RunResult
+from chainette.run.taking import of_another, of_its_own, take_again
 
 
 @dataclass
@@ -52,17 +56,44 @@ def open_new(checked: Checked, inputs: Any, options: RunOptions) -> Opening:
         InputError, RunFolderError: nothing was written.
     """
     source = _source(checked, inputs, options)
-    reused = found_run(options.reuse, options) if options.reuse is not None else None
+    reused = _reused_run(options.reuse, options.runs_dir) if options.reuse is not None else None
     path = None if options.output_dir is None else Path(options.output_dir)
     folder = RunFolder.create(path, checked.graph.chain.name, runs_dir=Path(options.runs_dir))
     record = graph_record(checked, options, source.describe(), folder.run_id)
     if reused is not None:
-        record["options"]["reuse"] = os.path.abspath(reused)
+        record["options"]["reuse"] = reused.place
 
     def past(before: Recovered) -> Past | None:
-        return None if reused is None else Past(other=CallIndex.of(reused, answered=True), other_run=reused.name)
+        return None if reused is None else Past(other=reused.calls(), other_run=reused.name)
 
     return Opening(folder, options, record, {}, source, _chunks(checked, source, options, folder.path), past)
+
+
+@dataclass(frozen=True)
+class _ReusedRun:
+    """An earlier run whose calls are taken."""
+
+    path: Path
+    place: str
+    """What it is called: its absolute path, or URL."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.place).name
+
+    def calls(self) -> CallIndex:
+        return of_another(self.path, self.name)
+
+
+def _reused_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) -> _ReusedRun:
+    """
+    Raises:
+        RunFolderError: no run or several are meant, or a remote one cannot be brought.
+    """
+    meant = meant_run(name, runs_dir)
+    if isinstance(meant, str):
+        return _ReusedRun(local_copy(meant, "calls/"), shown_url(meant))
+    return _ReusedRun(meant, os.path.abspath(meant))
 
 
 def found_run(name: str | os.PathLike[str], options: RunOptions) -> Path:
@@ -103,8 +134,9 @@ def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | 
     record = _continued(record, old, options, anew=bool(changes))
     folder = RunFolder.reopen(path, run_id)
     if changes:
-        folder.forget()
-    chunks, past = _chunks(checked, source, options, path), _past_of(path, record, forced)
+        folder.forget(inputs=source.describe().get("kind") != "recorded")
+    chunks = _chunks(checked, source, options, path)
+    past = _past_again(folder, record, None if changes else old["made_again"]) if forced else _past_of(path, record)
     return Opening(folder, options, record, status, source, chunks, past, forced)
 
 
@@ -116,7 +148,9 @@ _INHERITED = (
 
 def inherited(options: RunOptions, old: Mapping[str, Any]) -> RunOptions:
     """The options of the earlier run, where nothing else is said now."""
-    recorded = old.get("options", {})
+    recorded = dict(old.get("options", {}))
+    if not (old.get("call") or {}).get("target"):
+        recorded.pop("params", None)  # told as texts, which from Python they need not have been
     plain = RunOptions()
     taken = {
         name: recorded[name]
@@ -147,21 +181,31 @@ def _continued(record: dict[str, Any], old: dict[str, Any], options: RunOptions,
     record |= {name: old[name] for name in kept}
     record["options"]["reuse"] = old.get("options", {}).get("reuse")
     record["resumed"] = [*old.get("resumed", []), {"command": list(options.command), "versions": record["versions"]}]
-    if anew or old.get("made_again"):
-        record["made_again"] = True
     return record
 
 
-def _past_of(path: Path, record: dict[str, Any], forced: bool) -> Callable[[Recovered], Past]:
+def _past_again(
+    folder: RunFolder, record: dict[str, Any], since: Mapping[str, int] | None
+) -> Callable[[Recovered], Past]:
+    """Of a run that is made again: its own log. `since` says how much of it is from before; None: all."""
+
     def past(before: Recovered) -> Past:
-        if forced:
-            return Past(other=CallIndex.of(path, answered=True), other_run=path.name)
+        record["made_again"] = since if since is not None else folder.calls_logged()
+        return of_its_own(folder.path, folder.path.name, since)
+
+    return past
+
+
+def _past_of(path: Path, record: dict[str, Any]) -> Callable[[Recovered], Past]:
+    def past(before: Recovered) -> Past:
         reused = record["options"].get("reuse")
-        if reused is not None and not Path(reused).is_dir():
+        if reused is not None and not is_remote(reused) and not Path(reused).is_dir():
             raise RunFolderError(f"the run whose calls are reused is gone: {reused} (bring it back, or --force)")
         found = Past(own=CallIndex.of(path, since=before.floor))
         if reused is not None:
-            found.other, found.other_run = CallIndex.of(Path(reused), answered=True), Path(reused).name
+            again = _reused_run(reused, "")
+            found.other, found.other_run = again.calls(), again.name
+            take_again(found.other, path)
         return found
 
     return past

@@ -38,7 +38,7 @@ class RunOptions:
     engines: Mapping[str, str] = field(default_factory=dict)
     """Step id -> engine name, before what the steps say."""
     open_rows: int = 16_384
-    """Input rows that may be under way or wait for their turn to be committed."""
+    """Input rows that may be under way. Those that wait for an earlier one are moved to disk before they fill it."""
     resume: str | os.PathLike[str] | None = None
     """The run to go on with: its folder, name, the beginning of it, or `last`."""
     force: bool = False

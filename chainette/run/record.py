@@ -13,6 +13,7 @@ from typing import Any
 
 from chainette.events import NodeCount
 from chainette.executor import Outcome
+from chainette.files.remote_names import without_passwords
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node, type_name
 from chainette.graph.signature import bound_to, schema_of, source_of, step_facts
@@ -49,13 +50,13 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
             "format": options.format,
             "max_lines_per_file": options.max_lines_per_file,
             "flattened": options.flattened,
-            "reuse": str(options.reuse) if options.reuse is not None else None,
+            "reuse": without_passwords(str(options.reuse)) if options.reuse is not None else None,
             "engines": dict(options.engines),
             "max_failed": options.max_failed,
             "params": {key: str(value) for key, value in options.params.items()},
         },
-        "command": list(options.command),
-        "call": dict(options.call),
+        "command": [without_passwords(word) for word in options.command],
+        "call": {key: without_passwords(said) if isinstance(said, str) else said for key, said in options.call.items()},
         "versions": _versions(),
         "git_commit": _git_commit(),
     }

@@ -31,6 +31,8 @@ class RunResult:
     message: str = ""
     allowed_failed: bool = True
     """Whether no more rows failed than `max_failed` allows."""
+    url: str | None = None
+    """Where a remote run is; `folder` is its copy on this machine."""
     was_done: bool = False
     """Nothing was left to do when it was asked to go on."""
     _graph: Graph | None = field(default=None, repr=False)
@@ -38,7 +40,12 @@ class RunResult:
 
     @property
     def run_id(self) -> str:
-        return self.folder.name
+        return str(self.stats["run_id"]) if self.url is not None else self.folder.name
+
+    @property
+    def place(self) -> str:
+        """What the folder is called: its path, or URL."""
+        return self.url or str(self.folder)
 
     @property
     def outputs(self) -> Sequence[Any]:

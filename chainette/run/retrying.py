@@ -96,6 +96,7 @@ class _Rows:
         self._options = options
         self._path = path
         self._chosen = chosen
+        self._below: dict[str, set[str]] = {}
 
     def chunks(self, before: Recovered) -> Iterator[InputChunk]:
         validate = RowValidator(self._graph.input_type, keep_bad=True)
@@ -139,15 +140,36 @@ class _Rows:
         return chunk
 
     def _with_causes(self, failures: list[Failure]) -> list[Failure]:
-        """Those that were chosen; with a failure at a join, all the row's, for it stands on one of them."""
+        """Those that were chosen; with a failure at a join, all the row's, for it stands on one of them; and those
+        that stand on a chosen one, as a prompt does on a branch that has no value."""
         chosen = [failure for failure in failures if self._chosen(failure)]
-        return failures if any(failure.kind == "join" for failure in chosen) else chosen
+        if any(failure.kind == "join" for failure in chosen):
+            return failures
+        return [f for f in failures if f in chosen or any(self._stands_on(f, cause) for cause in chosen)]
+
+    def _stands_on(self, failure: Failure, cause: Failure) -> bool:
+        one, other = f"{failure.row_id}.", f"{cause.row_id}."
+        if not (one.startswith(other) or other.startswith(one)):
+            return False
+        return failure.node_id in self._below.setdefault(cause.node_id, _below(self._graph, cause.node_id))
 
     def _asked(self, failure: Failure) -> str:
         """The row that was asked at the step, where the failure is that of one of its samples."""
         node = self._graph.by_id(failure.node_id)
         many = node is not None and node.kind == "step" and node.step.samples > 1
         return failure.row_id.rpartition(".")[0] if many else failure.row_id
+
+
+def _below(graph: Graph, node_id: str) -> set[str]:
+    """The nodes that rows of this one come to."""
+    node = graph.by_id(node_id)
+    found: set[int] = set()
+    ahead = [node.index] if node is not None else []
+    while ahead:
+        targets = {edge.target for edge in graph.edges[ahead.pop()]} - found
+        found |= targets
+        ahead += targets
+    return {graph.nodes[index].id for index in found}
 
 
 def _position(id: str, positions: Mapping[str, int]) -> int:

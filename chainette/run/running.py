@@ -9,20 +9,19 @@ from typing import Any
 from chainette.chain import Chain
 from chainette.events import Listener
 from chainette.rows import Row
+from chainette.run.carrying import open_run
 from chainette.run.checking import check
 from chainette.run.job import Job, Results, only
 from chainette.run.loops import Stopper, calm_collector, in_new_loop, in_thread, loop_is_running
-from chainette.run.opening import Opening, open_again, open_new
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
-from chainette.run.retrying import open_retry
 
 
 def run_chain(chain: Chain, inputs: Any, **options: Any) -> RunResult:
     """`Chain.run`. Ctrl-C finishes what is in flight, closes the folder and raises KeyboardInterrupt."""
     result = run(chain, inputs, RunOptions.of(**options), handle_signals=True)
     if result.state == "interrupted":
-        raise KeyboardInterrupt(f"interrupted; what was finished is in {result.folder}")
+        raise KeyboardInterrupt(f"interrupted; what was finished is in {result.place}")
     return result
 
 
@@ -74,11 +73,7 @@ async def arun(
     options = options or RunOptions()
     checked = check(chain, options)
     checked.require()
-    opening: Opening | RunResult
-    if options.retry is not None:
-        opening = open_retry(checked, options)
-    else:
-        opening = (open_new if options.resume is None else open_again)(checked, inputs, options)
+    opening = open_run(checked, inputs, options)
     if isinstance(opening, RunResult):
         return opening
     job = Job(checked, opening, listener, stopper)

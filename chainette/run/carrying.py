@@ -1,0 +1,49 @@
+"""Opens a run wherever it is: one whose folder is a URL is held and brought to this machine first."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from chainette.files.remote_carrier import Carrier
+from chainette.files.runs import meant_run
+from chainette.run.checking import Checked
+from chainette.run.opening import Opening, open_again, open_new
+from chainette.run.options import RunOptions
+from chainette.run.result import RunResult
+from chainette.run.retrying import open_retry
+
+
+def open_run(checked: Checked, inputs: Any, options: RunOptions) -> Opening | RunResult:
+    """A new run, or an earlier one to go on with or to heal; of one where nothing is left to do, its result.
+
+    Raises:
+        ChainError, InputError, RunFolderError: it cannot be begun. Nothing was written.
+    """
+    earlier = options.resume if options.resume is not None else options.retry
+    meant = meant_run(earlier, options.runs_dir) if earlier is not None else None
+    if not isinstance(meant, str):
+        return _open(checked, inputs, options)
+    carrier = Carrier.take(meant)
+    carrier.begin_again()
+    try:
+        opening = _open(checked, inputs, _here(options, carrier.path))
+        if isinstance(opening, RunResult):
+            carrier.close()
+            return replace(opening, url=carrier.url)
+    except BaseException:
+        carrier.release()
+        raise
+    opening.folder.carry(carrier)
+    return opening
+
+
+def _open(checked: Checked, inputs: Any, options: RunOptions) -> Opening | RunResult:
+    if options.retry is not None:
+        return open_retry(checked, options)
+    return (open_new if options.resume is None else open_again)(checked, inputs, options)
+
+
+def _here(options: RunOptions, path: os.PathLike[str]) -> RunOptions:
+    return replace(options, resume=path) if options.resume is not None else replace(options, retry=path)
