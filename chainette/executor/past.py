@@ -40,6 +40,10 @@ class Past:
                 return record, True
         return None
 
+    def earlier(self, node_id: str, row_id: str, key: str, attempt: int) -> dict[str, Any] | None:
+        """What a row that is being healed got before."""
+        return None if self.own is None else self.own.find(key, attempt, row_id, node_id=node_id)
+
     def close(self) -> None:
         for index in (self.own, self.healed, self.other):
             if index is not None:

@@ -151,6 +151,8 @@ class StepOperator:
         except _UnfitRow as unfit:
             return unfit.failure
         again = flow.inputs.again
+        if self._samples > 1 and again is not None and (self.node.id, row.id) in again.anew:
+            self._keep_good(asking, past)
         while not asking.given_up and asking.attempt < self._attempts and None in asking.taken:
             found = past.find(self.node.id, row.id, asking.key, asking.attempt + 1, again)
             if found is None:
@@ -159,6 +161,15 @@ class StepOperator:
             asking.recalled.append(found)
             self._weigh(asking, outcome_of(found[0]))
         return asking
+
+    def _keep_good(self, asking: Asking, past: Past) -> None:
+        """One call gives several answers: those that were good stay when the others are asked for again."""
+        for attempt in range(1, self._attempts + 1):
+            record = past.earlier(self.node.id, asking.row.id, asking.key, attempt)
+            outcome = None if record is None else outcome_of(record)
+            if isinstance(outcome, Answer):
+                self._weigh(asking, outcome)
+        asking.refusals = [None] * self._samples
 
     def resume(self, flow: Flow, row: Row, asking: Asking | Failure) -> None:
         """Goes on from what `recall` found."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from chainette.errors import InputError
@@ -23,7 +23,7 @@ class InputLog:
         self.known = 0
         """Rows that were there when the folder was opened again."""
         self._next = -1
-        self._stored: Iterator[tuple[bytes, Position]] = iter(())
+        self._stored: Generator[tuple[bytes, Position], None, None] | None = None
 
     def restore(self, number: int, size: int, lines: int) -> None:
         """Goes on behind what is there."""
@@ -50,8 +50,15 @@ class InputLog:
             position = self.file.position
         return position
 
+    def close(self) -> None:
+        """Closes what is open, without making it durable."""
+        if self._stored is not None:
+            self._stored.close()
+            self._stored = None
+        self.file.close()
+
     def _compare(self, chunk: InputChunk, lines: list[bytes]) -> Position:
-        if self._next != chunk.first:
+        if self._stored is None or self._next != chunk.first:
             self._stored = self._lines_from(chunk.first)
         self._next = chunk.first + len(lines)
         position = self.file.position
@@ -65,7 +72,7 @@ class InputLog:
                 )
         return position
 
-    def _lines_from(self, first: int) -> Iterator[tuple[bytes, Position]]:
+    def _lines_from(self, first: int) -> Generator[tuple[bytes, Position], None, None]:
         number, skipped = divmod(first, self._max_lines)
         while True:
             path = self._folder / part_name(number)

@@ -67,6 +67,8 @@ class RunOptions:
             problems.append(
                 Problem("output_dir", "a run that goes on stays in its folder", "one of resume and output_dir")
             )
+        if self.resume is not None and self.reuse is not None:
+            problems.append(Problem("reuse", "a run that goes on reuses what it began with", "resume without it"))
         if self.force and self.resume is None and self.retry is None:
             problems.append(Problem("force", "is for a run that goes on", "resume=… or retry=…"))
         if self.retry is not None and (self.resume is not None or self.output_dir is not None):

@@ -408,7 +408,7 @@ def test_commits_say_how_far_each_file_is_after_each_chunk(tmp_path: Path) -> No
         folder.add_chunk(index, [NodeChunk("qa", questions.ids, [Answer(answer="a")] * 2)], [], {}, questions)
     assert not (folder.path / "commits.jsonl").exists()
     folder.sync()
-    first, _, full, second, _ = lines(folder.path / "commits.jsonl")
+    first, _, _full, second, _ = lines(folder.path / "commits.jsonl")
     size = len('{"_id":"0","answer":"a","score":0.5}\n')
     assert first == {"step": "qa", "chunk": 0, "file": "steps/qa/000.jsonl", "bytes": 2 * size, "rows": 2}
     assert second == {"step": "qa", "chunk": 1, "file": "steps/qa/001.jsonl", "bytes": size, "rows": 1}
