@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test check fix bench clean
+.PHONY: demo test crash check fix bench clean
 
 demo: $(STAMP)
 	$(BIN)/chainette run examples.reviews:chain -i examples/reviews.jsonl
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# KILLS=1000 for more of them.
+crash: $(STAMP)
+	CHAINETTE_KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/crash
 
 check: $(STAMP)
 	$(BIN)/ruff check .

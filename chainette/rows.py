@@ -76,6 +76,20 @@ class JoinedRow(Row):
     aliases: dict[str, Row | list[Row] | None]
 
 
+def source_of(id: str, positions: Mapping[str, int]) -> int:
+    """Which input row an id comes from: its own, or that of the row it is a child of (`17.2.0`, `17.2`, `17`).
+
+    Raises:
+        KeyError: of none of them.
+    """
+    known = id
+    while known not in positions and "." in known:
+        known = known.rpartition(".")[0]
+    if known not in positions:
+        raise KeyError(id)
+    return positions[known]
+
+
 class Absent:
     """Stands for a row of a chunk that is left as it is when others of the chunk are done again."""
 

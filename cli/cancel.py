@@ -27,10 +27,14 @@ def cancel(run: Run, now: Now = False, wait: Wait = True, runs_dir: RunsDir = "r
     from chainette.files.cancelling import ask_to_stop
     from chainette.files.reading import find_run
     from chainette.files.run_lock import describe_owner, is_held
-    from chainette.files.runs import summarise
+    from chainette.files.runs import meant_run, summarise
 
-    folder = find_run(run, runs_dir)
-    word = run_word(str(folder))
+    meant = meant_run(run, runs_dir)
+    folder = find_run(meant)
+    word = run_word(str(meant))
+    if isinstance(meant, str) and not is_held(folder) and summarise(folder).state == "running":
+        _ask_elsewhere(meant, now)
+        return
     if not is_held(folder):
         state = summarise(folder).state
         hint = "" if state == "done" else f" (chainette resume {word} goes on with it)"
@@ -50,3 +54,12 @@ def cancel(run: Run, now: Now = False, wait: Wait = True, runs_dir: RunsDir = "r
         sys.stderr.write(f"{folder.name} is {state}\n")
         if state != "done":
             sys.stderr.write(f"  next    chainette resume {word}\n")
+
+
+def _ask_elsewhere(url: str, now: bool) -> None:
+    """A run on another machine, whose folder is a URL: it looks with its heartbeat."""
+    from chainette.cli.wording import run_word
+    from chainette.files.remote_reading import ask_remote_to_stop
+
+    ask_remote_to_stop(url, now=now)
+    sys.stderr.write(f"{url}: asked to stop; it looks every ten seconds\n  next    chainette show {run_word(url)}\n")

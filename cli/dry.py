@@ -50,9 +50,13 @@ def _input_problems(checked: Checked, name: str, options: RunOptions) -> list[st
 def _folder_problems(output_dir: str | None, options: RunOptions) -> list[str]:
     from chainette.errors import RunFolderError
     from chainette.files.new_folder import check_empty
+    from chainette.files.remote_names import is_remote
     from chainette.files.run_lock import is_held
 
-    folder = Path(options.runs_dir if output_dir is None else output_dir).expanduser()
+    place = options.runs_dir if output_dir is None else output_dir
+    if is_remote(place):
+        return _remote_problems(place, new=output_dir is None)
+    folder = Path(place).expanduser()
     if not folder.exists():
         above = next(parent for parent in folder.absolute().parents if parent.exists())
         if not above.is_dir():
@@ -82,3 +86,15 @@ def run_command(target: str, call: Call | None, options: RunOptions) -> str:
     if typed and len(kept) < len(typed) - 1:
         return shlex.join(["chainette", *kept])
     return f"chainette run {shlex.quote(target)} -i {shlex.quote(call.input)}"
+
+
+def _remote_problems(url: str | os.PathLike[str], *, new: bool) -> list[str]:
+    from chainette.errors import RunFolderError
+    from chainette.files.mirror import Mirror
+
+    try:
+        mirror = Mirror(url)
+        names = [] if new else mirror.names()
+    except RunFolderError as error:
+        return [str(error)]
+    return [f"{mirror.url} is not empty: {', '.join(names[:3])} (name a new or empty folder)"] if names else []

@@ -32,7 +32,7 @@ def reasons(reader: RunReader, step: str, row_id: str, other: RunReader | None =
     calls = _own(here["calls"], row_id)
     told: dict[str, Any] = {
         "run": reader.path.name,
-        "folder": str(reader.path),
+        "folder": reader.place,
         "step": step,
         "row": row_id,
         "kind": here["kind"],

@@ -64,13 +64,15 @@ def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | Non
     Relative names meant something where the run was started, so the program goes there.
     """
     from chainette.errors import RunFolderError
-    from chainette.files.reading import RunReader, find_run
+    from chainette.files.reading import RunReader
+    from chainette.files.runs import meant_run
 
-    folder = Path(find_run(run, runs_dir)).absolute()
+    meant = meant_run(run, runs_dir)
+    folder = meant.absolute() if isinstance(meant, Path) else meant
     recorded = RunReader(folder).graph().get("call") or {}
     if not recorded.get("target"):
         raise RunFolderError(
-            f'{folder.name} was not started by the command line: chain.run(inputs, resume="{folder}") goes on with it'
+            f'{run} was not started by the command line: chain.run(inputs, resume="{folder}") goes on with it'
         )
     input, engines = _absolute(input), _absolute(engines)
     place = str(recorded.get("cwd") or "")

@@ -184,6 +184,7 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
     from chainette.cli.wording import run_word
     from chainette.errors import ChainError, ChainetteError
+    from chainette.files.remote_names import is_remote
 
     out, err = sys.stdout, sys.stderr
     watcher = screen.watcher(out, err)
@@ -201,15 +202,15 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
             error.add_note(f"next: chainette inspect {shlex.quote(call.target)}")
         if watcher.state.started is not None and isinstance(error, ChainetteError):
             folder = watcher.state.started.folder
-            kept = os.path.isdir(folder)
+            kept = is_remote(folder) or os.path.isdir(folder)
             error.add_note(f"folder: {folder}{'' if kept else ' (gone)'}")
             if kept:
                 error.add_note(f"next: chainette resume {run_word(folder)}")
         code = report(error, began)
         screen.say_folder(watcher.state, out)
         return code
-    if result.was_done:
-        return _say_was_done(result, screen, out, err)
+    if result.nothing_to_do:
+        return _say_nothing_to_do(result, screen, out, err)
     allowed = result.allowed_failed
     screen.say_end(watcher.state, out, err, allowed, kept=result.folder.is_dir())
     if result.state == "interrupted":
@@ -220,17 +221,20 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     return 0 if result.state == "done" else STOPPED
 
 
-def _say_was_done(result: RunResult, screen: Screen, out: TextIO, err: TextIO) -> int:
-    """A run that was asked to go on and has nothing left to do."""
+def _say_nothing_to_do(result: RunResult, screen: Screen, out: TextIO, err: TextIO) -> int:
+    """A run that was asked to go on or to be healed, with nothing to do."""
     from chainette.cli.wording import counted, run_word
 
     if not screen.quiet and not screen.json_logs:
-        err.write(f"{result.folder.name} is done: {counted(result.rows_out, 'row')} out\n")
+        done = f"is done: {counted(result.rows_out, 'row')} out"
+        err.write(f"{result.folder.name} {done if result.state == 'done' else 'has no such failed row'}\n")
+        if result.state != "done":
+            err.write(f"  it is {result.state}\n  next    chainette resume {run_word(str(result.folder))}\n")
         if result.rows_failed:
-            next_command = f"chainette retry {run_word(str(result.folder))}"
+            next_command = f"chainette retry {run_word(result.place)}"
             err.write(f"  {counted(result.rows_failed, 'row')} failed\n  next    {next_command}\n")
     if screen.quiet or not out.isatty():
-        out.write(f"{result.folder}\n")
+        out.write(f"{result.place}\n")
     return 0
 
 

@@ -26,8 +26,9 @@ def runs(
 
     from chainette.errors import RunFolderError
     from chainette.files.reading import list_runs
+    from chainette.files.remote_names import is_remote
 
-    if runs_dir != "runs" and not Path(runs_dir).is_dir():
+    if runs_dir != "runs" and not is_remote(runs_dir) and not Path(runs_dir).is_dir():
         raise RunFolderError(f"there is no folder {runs_dir}")
     listed = list_runs(runs_dir)
     shown = listed[:limit] if limit else listed

@@ -170,7 +170,7 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
     kinds = {n["id"]: n for n in graph.get("execution_order", [])}
     return {
         "run": reader.path.name,
-        "folder": str(reader.path),
+        "folder": reader.place,
         "state": summarise(reader.path).state,
         "chain": graph.get("chain", status.get("chain", "")),
         "message": status.get("message", ""),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 from chainette.files.call_index import CallIndex
@@ -22,11 +23,20 @@ class Past:
     other_run: str = ""
     costs_counted: bool = False
     """What the own calls cost is in the counts already."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
+    """A look-up that was under way in a thread when the run was stopped finds nothing, and opens no file again."""
 
     def find(
         self, node_id: str, row_id: str, key: str, attempt: int, again: Again | None
     ) -> tuple[dict[str, Any], bool] | None:
         """The record, and whether it is another row's or run's, so that it has to be noted down as this row's."""
+        with self._lock:
+            return None if self._closed else self._find(node_id, row_id, key, attempt, again)
+
+    def _find(
+        self, node_id: str, row_id: str, key: str, attempt: int, again: Again | None
+    ) -> tuple[dict[str, Any], bool] | None:
         if again is not None and (node_id, row_id) in again.anew:
             record = self.healed.find(key, attempt, row_id, node_id=node_id) if self.healed is not None else None
             return None if record is None else (record, False)
@@ -42,9 +52,16 @@ class Past:
 
     def earlier(self, node_id: str, row_id: str, key: str, attempt: int) -> dict[str, Any] | None:
         """What a row that is being healed got before."""
-        return None if self.own is None else self.own.find(key, attempt, row_id, node_id=node_id)
+        with self._lock:
+            found = None if self.own is None or self._closed else self.own
+            return None if found is None else found.find(key, attempt, row_id, node_id=node_id)
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._close()
+
+    def _close(self) -> None:
         for index in (self.own, self.healed, self.other):
             if index is not None:
                 index.close()

@@ -20,7 +20,7 @@ from chainette.files.names import part_name
 def folder_error(path: Path | str, error: OSError, what: str = "cannot write") -> RunFolderError:
     """What a failed write means to the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full (what was written before stands; make room and run again)"
+        reason = "the disk is full (what was written before stands; make room, then `chainette resume`)"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = f"{error.strerror} (choose another --output-dir, or change its permissions)"
     elif error.errno == errno.ENOENT:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic_core import from_json
 
 from chainette.files.json_text import BASE64, bytes_as_text, encode, exactly, in_order
+from chainette.files.names import stored_key
 from chainette.files.writable import says_it_all, unwritable
 from chainette.rows import Failure
 
@@ -168,8 +169,8 @@ def id_rows(ids: Sequence[str], dumped: Dumped) -> list[dict[str, Any]]:
 def _id_row(row_id: str, value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         return {"_id": row_id, "value": value}
-    if "_id" in value:
-        value = {("_source_id" if key == "_id" else key): value[key] for key in value}
+    if "_id" in value or "_source_id" in value:
+        value = {stored_key(key): value[key] for key in value}
     return {"_id": row_id, **value}
 
 

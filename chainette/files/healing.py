@@ -24,7 +24,7 @@ from chainette.files.outputs import Lines, Outputs
 from chainette.files.parts import JsonlPart, Part, find_parts
 from chainette.files.recovery import Recovered
 from chainette.files.schema import Column
-from chainette.rows import InputChunk
+from chainette.rows import InputChunk, source_of
 
 _ENDLESS = 1 << 62
 _READY = "ready.json"
@@ -246,10 +246,7 @@ class _Positions:
         self._healed = inputs.again.rows
 
     def of(self, id: str) -> int:
-        known = id
-        while known not in self._by_id and "." in known:
-            known = known.rpartition(".")[0]
-        return self._by_id[known]
+        return source_of(id, self._by_id)
 
     def of_line(self, line: bytes) -> int:
         return self.of(json.loads(line)["_id"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from chainette.errors import InputError
 from chainette.files.disk import Position, RollingFile
-from chainette.files.dumping import Dumped, id_rows
 from chainette.files.json_text import encode_rows, shortened
 from chainette.files.names import part_name
 from chainette.rows import InputChunk
@@ -37,7 +37,7 @@ class InputLog:
             InputError: a row was read before and was another one.
             RunFolderError: they cannot be written.
         """
-        rows = id_rows(chunk.ids, Dumped(chunk.raw))
+        rows = _stored(chunk)
         block = encode_rows(rows)
         seen = min(max(self.known - chunk.first, 0), len(rows))
         position = self.file.position
@@ -56,6 +56,13 @@ class InputLog:
             self._stored.close()
             self._stored = None
         self.file.close()
+
+    def compare(self, chunk: InputChunk) -> None:
+        """
+        Raises:
+            InputError: a row is another one than the one that was read before.
+        """
+        self._compare(chunk, encode_rows(_stored(chunk)).split(b"\n")[:-1])
 
     def _compare(self, chunk: InputChunk, lines: list[bytes]) -> Position:
         if self._stored is None or self._next != chunk.first:
@@ -83,3 +90,7 @@ class InputLog:
                     if row >= skipped:
                         yield line, Position(path, size, row + 1)
             number, skipped = number + 1, 0
+
+
+def _stored(chunk: InputChunk) -> list[dict[str, Any]]:
+    return [{"_id": id, **row} for id, row in zip(chunk.ids, chunk.raw, strict=True)]

@@ -59,6 +59,12 @@ class Input:
         """Whether the whole of it can be checked in about a second."""
         return self.rereadable and (self._source.cheap or (self._limit is not None and self._limit <= 1_000))
 
+    @property
+    def has_fingerprint(self) -> bool:
+        """Whether `describe` tells this input from any other of as many rows."""
+        found = self._source.describe()
+        return found["kind"] not in ("stdin", "python") or found.get("of") == "content"
+
     def describe(self) -> dict[str, Any]:
         """How the rows were found and what tells this input from another, for `graph.json`."""
         found = dict(self._source.describe())
@@ -68,15 +74,20 @@ class Input:
             found["limit"] = self._limit
         return found
 
-    def chunks(self, size: int, skip: int = 0) -> Iterator[RawChunk]:
-        """Every row after the first `skip` once, in order, `size` at a time; at each call when `rereadable`."""
+    def chunks(self, size: int, skip: int = 0, *, skipped_too: bool = False) -> Iterator[RawChunk]:
+        """Every row after the first `skip` once, in order, `size` at a time; at each call when `rereadable`.
+
+        With `skipped_too` the first rows come before them, in chunks of their own.
+        """
         pieces = self._source.pieces(size)
+        border = skip if skipped_too else 0
+        skip -= border
         if skip:
             pieces = without_first(pieces, skip)
         if self._rename is not None:
             pieces = self._renamed(pieces)
         limit = None if self._limit is None else max(self._limit - skip, 0)
-        return into_chunks(pieces, size, limit, self._source.json_like, skip)
+        return into_chunks(pieces, size, limit, self._source.json_like, first=skip, border=border)
 
     def _renamed(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         assert self._columns is not None
@@ -91,9 +102,9 @@ class Input:
             yield piece
 
 
-def recorded_input(run: Path) -> Input:
-    """The rows that a run has read, as it read them."""
-    return Input(RecordedSource(run))
+def recorded_input(run: Path, *, plain: bool = False) -> Input:
+    """The rows that a run has read, as it read them; see `RecordedSource`."""
+    return Input(RecordedSource(run, plain=plain))
 
 
 def open_input(

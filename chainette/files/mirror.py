@@ -93,7 +93,7 @@ class Mirror:
             RunFolderError: another process writes it; it may not be written; there is no such bucket.
         """
         check_room_for(self.spool)
-        self._lock.take()
+        self._lock.take(given_back=self._notes.given_back)
 
     def pull(self) -> None:
         """Make the spool what the remote folder holds, or keep it where it is the source of that and further on.
@@ -105,7 +105,7 @@ class Mirror:
 
     def _pull(self) -> None:
         state = read_state(self._store)
-        ahead = state.snapshot is not None and state.writer in self._notes.tokens and self.spool.is_dir()
+        ahead = not self._notes.closed and self.spool.is_dir() and self._is_source_of(state)
         wanted = state
         if ahead:
             # The spool lacks nothing, but for a part that somebody deleted here.
@@ -113,6 +113,10 @@ class Mirror:
             wanted = replace(state, files=lost)
         bring(self._store, wanted, self.spool, self._notes, below=list(lost) if ahead else None)
         self._begin(state, ahead)
+
+    def _is_source_of(self, state: RemoteState) -> bool:
+        """Whether nobody but writers of this spool has written the folder since it was last brought here."""
+        return (state.snapshot is not None and state.writer in self._notes.tokens) or state.identity == self._notes.base
 
     def _begin(self, state: RemoteState, ahead: bool) -> None:
         self._files, self._objects = dict(state.files), set(state.objects)
@@ -125,7 +129,7 @@ class Mirror:
             if stat is not None and self._notes.size_held(self.spool, name, file) == file.size:
                 self._local[name] = stat
         self._notes.tokens = [*(self._notes.tokens if ahead else ()), self._lock.token]
-        self._notes.closed = False
+        self._notes.base, self._notes.closed = state.identity, False
         self._notes.save()
 
     def names(self) -> list[str]:
@@ -360,7 +364,14 @@ class Mirror:
         self._store.reconnect()
 
     def release(self) -> None:
-        """Give the folder back as it is."""
+        """Give the folder back as it is.
+
+        Raises:
+            RunFolderError: the store was not told; the next process of this machine knows all the same.
+        """
+        if self._lock.is_held:
+            self._notes.given_back = self._lock.token
+            self._notes.save()
         self._lock.release()
 
     def _settle(self) -> None:

@@ -18,8 +18,19 @@ HEALING = ".healing"
 """The folder where a retry writes the run's files once more."""
 
 _UNSAFE = re.compile(r"[^\w.\-=+@ ]")
+_TAKEN = re.compile(r"(_source)*_id")
 _DIGITS = re.compile(r"(\d+)")
 _MAX_BYTES = 120
+
+
+def stored_key(key: str) -> str:
+    """A key of the data as it stands in a line: `_id` is ours, so the data's is `_source_id`, and so on."""
+    return f"_source{key}" if _TAKEN.fullmatch(key) else key
+
+
+def source_key(key: str) -> str:
+    """The key of the data that stands in a line under `key`."""
+    return key.removeprefix("_source") if key != "_id" and _TAKEN.fullmatch(key) else key
 
 
 def folder_name(node_id: str) -> str:

@@ -91,11 +91,11 @@ def without_first(pieces: Iterator[Piece], rows: int) -> Iterator[Piece]:
 
 
 def into_chunks(
-    pieces: Iterator[Piece], size: int, limit: int | None, json_like: bool = True, first: int = 0
+    pieces: Iterator[Piece], size: int, limit: int | None, json_like: bool = True, *, first: int = 0, border: int = 0
 ) -> Iterator[RawChunk]:
     """Chunks of exactly `size` rows, whatever the sizes of the pieces, but for the last and after pieces that wait.
 
-    `first` is the position of the first row in the whole input.
+    `first` is the position of the first row in the whole input; no chunk has rows on both sides of `border`.
     """
     left = limit
     chunk = RawChunk([], first, json_like)
@@ -107,11 +107,14 @@ def into_chunks(
         offset = 0
         while offset < len(rows):
             room = size - len(chunk.rows)
+            if first < border:
+                room = min(room, border - first - len(chunk.rows))
             taken = rows if offset == 0 and len(rows) <= room else rows[offset : offset + room]
             chunk.pieces.append((len(chunk.rows), piece, offset))
             chunk.rows = chunk.rows + taken if chunk.rows else taken
             offset += len(taken)
-            if len(chunk.rows) == size or (piece.waits and offset == len(rows)):
+            full = len(chunk.rows) == size or first + len(chunk.rows) == border
+            if full or (piece.waits and offset == len(rows)):
                 yield chunk
                 first += len(chunk.rows)
                 chunk = RawChunk([], first, json_like)

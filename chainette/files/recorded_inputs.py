@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chainette.files.ledger import NAME, Ledger
+from chainette.files.names import source_key
 from chainette.files.parts import find_parts
 from chainette.files.pieces import Piece
 from chainette.files.tails import part_numbers
@@ -20,8 +21,10 @@ class RecordedSource:
     rereadable = True
     cheap = False
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, plain: bool = False) -> None:
+        """With `plain`, what has nothing but a `value` is that value, as for a chain that takes anything."""
         self._run = run
+        self._plain = plain
         self._parts = find_parts(run, "inputs")
 
     @property
@@ -35,7 +38,7 @@ class RecordedSource:
         for part in self._parts:
             rows = iter(part.rows(0, len(part)))
             number = 1
-            while batch := [_as_read(row) for row in islice(rows, size)]:
+            while batch := [as_read(row, plain=self._plain) for row in islice(rows, size)]:
                 yield Piece(batch, str(part.path), range(number, number + len(batch)))
                 number += len(batch)
 
@@ -45,8 +48,11 @@ class RecordedSource:
         return islice(stored, rows)
 
 
-def _as_read(row: dict[str, Any]) -> Any:
-    return {("_id" if key == "_source_id" else key): value for key, value in row.items() if key != "_id"}
+def as_read(row: dict[str, Any], *, plain: bool = False) -> Any:
+    """A line of `inputs/` as the row it was."""
+    if plain and row.keys() == {"_id", "value"}:
+        return row["value"]
+    return {source_key(key): value for key, value in row.items() if key != "_id"}
 
 
 def is_complete(run: Path) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from chainette.errors import RunFolderError
 from chainette.files.mirror import Mirror
-from chainette.files.new_folder import may_be_cleared
+from chainette.files.new_folder import check_empty, may_be_cleared
 from chainette.files.remote_store import StoreError
 from chainette.files.runs import is_run_folder
 
@@ -28,7 +28,7 @@ class Carrier:
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self.url = mirror.url
+        self.url: str | None = mirror.url
         """Without a password."""
         self.path = mirror.spool
         """Where the run works."""
@@ -36,6 +36,7 @@ class Carrier:
         self._pushing = threading.Lock()
         self._nudged = threading.Event()
         self._carries = False
+        self._pushed = False
         self._ended = threading.Event()
         self._error: RunFolderError | None = None
         self._failing_since: float | None = None
@@ -77,7 +78,8 @@ class Carrier:
             if not names:
                 self._mirror.begin_empty()
             elif may_be_cleared(names):
-                self._mirror.pull()  # a run that ended before it began; what is there is looked at in the spool
+                self._mirror.pull()
+                check_empty(self.path)
             elif "graph.json" in names or "status.json" in names:
                 raise RunFolderError(f"{self.url} holds a run already (name another --output-dir, or delete it)")
             else:
@@ -113,7 +115,12 @@ class Carrier:
                 self._mirror.push_patiently()
         except RunFolderError as error:
             raise self._ending(error) from error
-        self._carries = True
+        self._carries = self._pushed = True
+
+    def push_first(self) -> None:
+        """`push`, unless there was one: a folder that cannot be written is found out before anything starts."""
+        if not self._pushed:
+            self.push()
 
     def nudge(self) -> None:
         """There is something new. Takes no time.
@@ -150,11 +157,14 @@ class Carrier:
         except RunFolderError as error:
             raise error if error is self._error else self._ending(error) from error
         finally:
-            self._over.set()
+            self._give_back()
 
     def release(self) -> None:
         """Give the folder back as it is."""
         self._stop_carrying()
+        self._give_back()
+
+    def _give_back(self) -> None:
         self._over.set()
         with contextlib.suppress(RunFolderError):  # whoever comes next waits until the heartbeat is old
             self._mirror.release()

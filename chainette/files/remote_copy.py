@@ -19,6 +19,7 @@ from chainette.files.remote_store import Gone, RemoteStore
 
 _RANGE_BYTES = 8 << 20
 _AT_ONCE_BYTES = 32 << 20
+_SAID = ("tokens", "base", "closed", "given_back", "url", "held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,17 @@ class Notes:
     """Of the writers whose spool this folder was, since it was last the same as the remote folder."""
     closed: bool = False
     """Whether everything in it was carried over."""
+    base: str = ""
+    """Identity of the remote folder when the last writer here began."""
+    given_back: str = ""
+    """Token of the last writer here that has ended, whether or not the store heard of it."""
     url: str = ""
     """Of a copy to read from: where more of it is."""
     held: bool = False
     """Of a copy to read from: whether a process was at work in the remote folder."""
     known: dict[str, tuple[str, Stat]] = field(default_factory=dict)
     """Per file the epoch it is of, and how it was left."""
+    _saved: str = ""
 
     @classmethod
     def beside(cls, folder: Path) -> Notes:
@@ -56,7 +62,7 @@ class Notes:
         try:
             content = json.loads(path.read_bytes())
             known = {name: (str(epoch), Stat(*numbers)) for name, (epoch, *numbers) in content["known"].items()}
-            said = {key: content[key] for key in ("tokens", "closed", "url", "held")}
+            said = {key: content[key] for key in _SAID}
             return cls(path, **said, known=known)
         except (OSError, ValueError, KeyError, TypeError):
             return cls(path)
@@ -64,14 +70,16 @@ class Notes:
     def save(self) -> None:
         """Raises: RunFolderError: it cannot be written."""
         known = {name: [epoch, s.inode, s.mtime_ns, s.size] for name, (epoch, s) in self.known.items()}
-        said = {"tokens": self.tokens, "closed": self.closed, "url": self.url, "held": self.held}
-        text = json.dumps({**said, "known": known})
+        text = json.dumps({**{key: getattr(self, key) for key in _SAID}, "known": known})
+        if text == self._saved:
+            return
         beside = self.path.with_name(f".{self.path.name}.tmp")
         try:
             beside.write_text(text)
             beside.replace(self.path)
         except OSError as error:
             raise folder_error(self.path, error) from error
+        self._saved = text
 
     def size_held(self, folder: Path, name: str, state: FileState) -> int:
         """How many of the first bytes of `state` the local file is; 0 when nothing is known of it."""

@@ -33,36 +33,57 @@ class RemoteLock:
         self._stale_s = stale_s
         self._beats = 0
         self._renewed = 0.0
-        self._held = False
+        self.is_held = False
         self._lost: str | None = None
         self._asking = threading.Lock()
         self.token = secrets.token_hex(4)
 
-    def take(self) -> None:
-        """Raises: RunFolderError: another process holds it (named), or nothing can be written there."""
+    def take(self, *, given_back: str = "") -> None:
+        """`given_back` is the token of a writer that is known to have ended.
+
+        Raises:
+            RunFolderError: another process holds it (named), or nothing can be written there.
+        """
         if not self._claim():
-            raise RunFolderError(f"{self._store.url} is just being taken by another process (wait for it)")
+            raise self._just_taken()
         try:
             owner = self._owner()
-            if owner is not None and not _is_dead(owner):
+            if owner is not None and owner.get("token") != given_back and not _is_dead(owner):
                 self._refuse_fresh(owner)
             self._write()
-            self._held = True
+            if not self._claim_is_mine():
+                raise self._just_taken()
+            self.is_held = True
         finally:
-            self._store.delete([CLAIM])
+            if self._claim_is_mine():
+                self._store.delete([CLAIM])
+
+    def _just_taken(self) -> RunFolderError:
+        url = self._store.url
+        return RunFolderError(f"{url} is just being taken by another process (wait for it; a minute if that died)")
+
+    def _claim_is_mine(self) -> bool:
+        """Two that both found an old claim may both have replaced it."""
+        claim = _read(self._store, CLAIM)
+        return claim is not None and claim.get("token") == self.token
 
     def _claim(self) -> bool:
-        """For the moment of taking. A claim that was left by a crash is as old as that."""
-        if self._store.create(CLAIM, self.token.encode()):
+        """For the moment of taking. One that was left by a crash gives way."""
+        claim = json.dumps({**_this_process(), "token": self.token}).encode()
+        if self._store.create(CLAIM, claim):
             return True
+        other = _read(self._store, CLAIM)
+        if other is not None and not _is_dead(other) and not self._is_old_claim():
+            return False
+        self._store.delete([CLAIM])
+        return self._store.create(CLAIM, claim)
+
+    def _is_old_claim(self) -> bool:
         probe = f"{CLAIM}-{self.token}"
         self._store.write({probe: b"-"})
         now, then = self._store.changed_at(probe), self._store.changed_at(CLAIM)
         self._store.delete([probe])
-        if now is not None and then is not None and now - then >= self._stale_s:
-            self._store.delete([CLAIM])
-            return self._store.create(CLAIM, self.token.encode())
-        return False
+        return now is not None and then is not None and now - then >= self._stale_s
 
     def _refuse_fresh(self, owner: dict[str, Any]) -> None:
         age = self._age_s()
@@ -90,7 +111,7 @@ class RemoteLock:
         return self._stale_s
 
     def _owner(self) -> dict[str, Any] | None:
-        return _read_owner(self._store)
+        return _read(self._store, OWNER)
 
     def _write(self) -> None:
         # From before the request: it may be long under way, and the lock lasts from when it was asked for.
@@ -109,7 +130,7 @@ class RemoteLock:
             RunFolderError: another process has taken the folder, or somebody has deleted it.
         """
         with self._asking:
-            if self._lost is None and self._held and time.monotonic() - self._renewed >= self._beat_s:
+            if self._lost is None and self.is_held and time.monotonic() - self._renewed >= self._beat_s:
                 self._lost = self._loss()
                 if self._lost is None:
                     self._write()
@@ -129,8 +150,8 @@ class RemoteLock:
     def release(self) -> None:
         """Give it back; nothing happens when it was never held or is another's by now."""
         with self._asking:
-            if self._held:
-                self._held = False
+            if self.is_held:
+                self.is_held = False
                 owner = self._owner()
                 if owner is not None and owner.get("token") == self.token:
                     self._store.delete([OWNER])
@@ -138,12 +159,12 @@ class RemoteLock:
 
 def remote_owner(store: RemoteStore, below: str = "") -> str | None:
     """Who writes the folder, by what it says of itself; None when nobody does or it died on this machine."""
-    owner = _read_owner(store, below)
+    owner = _read(store, f"{below}{OWNER}")
     return None if owner is None or _is_dead(owner) else _named(owner)
 
 
-def _read_owner(store: RemoteStore, below: str = "") -> dict[str, Any] | None:
-    text = store.read(f"{below}{OWNER}")
+def _read(store: RemoteStore, name: str) -> dict[str, Any] | None:
+    text = store.read(name)
     if text is None:
         return None
     try:

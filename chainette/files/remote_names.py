@@ -17,8 +17,8 @@ _LOCAL = ("file", "local")
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a run folder's name is a URL that is not of this machine's files."""
-    text = os.fspath(path)
-    if not isinstance(text, str):
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):  # what is no name at all is refused where folders are made
         return False
     found = _URL.match(text) or (None if isinstance(path, str) else _MENDED.match(text))
     return found is not None and found[1].lower() not in _LOCAL

@@ -5,6 +5,7 @@ Knows the form of snapshots and where they lie; neither what the files mean nor 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,14 @@ class RemoteState:
     others: frozenset[str] = frozenset()
     """Objects under names of their own, of the run or left over."""
     generation: int = 0
+
+    @property
+    def identity(self) -> str:
+        """Of two looks at a folder the same only when nothing was written in between."""
+        if self.snapshot is not None:
+            return self.snapshot
+        listed = sorted((name, file.epoch, file.size) for name, file in self.files.items())
+        return hashlib.blake2b(repr(listed).encode(), digest_size=16).hexdigest()
 
     @property
     def writer(self) -> str:

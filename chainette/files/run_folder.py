@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 
 from chainette.errors import RunFolderError
 from chainette.events import RunCount
 from chainette.files.call_log import CallLog
+from chainette.files.carried import Carried, Uncarried
 from chainette.files.disk import RollingFile, replace_file
 from chainette.files.healing import Healing, complete_swap
 from chainette.files.held import HeldChunks
@@ -35,9 +35,6 @@ from chainette.files.schema import Layout
 from chainette.files.sealing import seal
 from chainette.files.tails import whole_lines
 from chainette.rows import InputChunk, NodeChunk
-
-if TYPE_CHECKING:
-    from chainette.files.remote_carrier import Carrier
 
 __all__ = ["NodeOutput", "RunFolder"]
 
@@ -78,7 +75,8 @@ class RunFolder:
         self._commits = RollingFile(path, path, _ENDLESS, name=NAME)
         self._inputs = InputLog(path, 100_000)
         self._outputs = Outputs(path, [], OutputOptions(flattened=False))
-        self._carrier: Carrier | None = None
+        self.remote: Carried = Uncarried()
+        """Where what is written goes as well. Set before `configure`."""
 
     @classmethod
     def create(
@@ -89,55 +87,32 @@ class RunFolder:
         Raises:
             RunFolderError: `path` holds something already, another process writes it, or it cannot be made.
         """
+        run_id = new_run_id(chain_name)
         if is_remote(runs_dir if path is None else path):
-            return cls._create_remote(path, chain_name, runs_dir)
+            return cls._at_url(f"{as_url(runs_dir)}/{run_id}" if path is None else as_url(path), run_id)
         folder = new_folder(chain_name, runs_dir) if path is None else make_folder(path)
-        return cls._new(folder, folder.name if path is None else new_run_id(chain_name))
-
-    @classmethod
-    def _new(cls, folder: Path, run_id: str) -> RunFolder:
         lock = RunLock(folder)
         try:
             check_empty(folder)
         except BaseException:
             lock.release()
             raise
-        return cls(folder, run_id, lock)
+        return cls(folder, folder.name if path is None else run_id, lock)
 
     @classmethod
-    def _create_remote(
-        cls, path: str | os.PathLike[str] | None, chain_name: str, runs_dir: str | os.PathLike[str]
-    ) -> RunFolder:
+    def _at_url(cls, url: str, run_id: str) -> RunFolder:
         from chainette.files.remote_carrier import Carrier
 
-        run_id = new_run_id(chain_name)
-        carrier = Carrier.take(f"{as_url(runs_dir)}/{run_id}" if path is None else as_url(path))
+        carrier = Carrier.take(url)
         carrier.begin_new()
-        try:
-            folder = cls._new(carrier.path, run_id)
-        except BaseException:
-            carrier.release()
-            raise
-        folder.carry(carrier)
+        folder = cls(carrier.path, run_id, RunLock(carrier.path))
+        folder.remote = carrier
         return folder
-
-    def carry(self, carrier: Carrier) -> None:
-        """What is written goes to a remote folder too. Before `configure`."""
-        self._carrier = carrier
-
-    @property
-    def url(self) -> str | None:
-        """Of a remote run, without a password."""
-        return None if self._carrier is None else self._carrier.url
 
     @property
     def place(self) -> str:
         """What the user calls the folder."""
-        return self.url or str(self.path)
-
-    def troubles(self) -> list[str]:
-        """What there was to say of the remote folder since the last time: that it cannot be reached, or can again."""
-        return [] if self._carrier is None else self._carrier.take_warnings()
+        return self.remote.url or str(self.path)
 
     @classmethod
     def reopen(cls, path: Path, run_id: str, purpose: Literal["resume", "heal"] = "resume") -> RunFolder:
@@ -194,8 +169,8 @@ class RunFolder:
             self._outputs = Outputs(self.path / HEALING, nodes, options)
             self._outputs.describe_flat(flat_columns)
             self._healing = Healing(self.path, self._outputs, self.before, max_lines_per_file)
-        if self._carrier is not None and self._purpose != "new":
-            self._carrier.push()  # before anything grows again
+        if self._purpose != "new":
+            self.remote.push()  # before anything grows again
 
     def _restore(self, max_lines: int) -> None:
         self.before = recover(self.path, max_lines, self._outputs.in_csv())
@@ -216,6 +191,7 @@ class RunFolder:
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         replace_file(self.path / "status.json", _document(status))
+        self.remote.push_first()
 
     def add_inputs(self, chunk: InputChunk, *, replays: bool = False) -> None:
         """Write rows as they were read, those that are not there yet. From the reader's thread, in order.
@@ -312,16 +288,12 @@ class RunFolder:
             RunFolderError: as `sync`.
         """
         self._sync_log()
-        self._nudge()
+        self.remote.nudge()
 
     def _sync_log(self) -> None:
         with self._logging:
             self._inputs.file.make_durable()
             self._log.sync()
-
-    def _nudge(self) -> None:
-        if self._carrier is not None:
-            self._carrier.nudge()
 
     def sync(self) -> None:
         """Make all that was added before this call durable. Waits for the disk.
@@ -332,7 +304,7 @@ class RunFolder:
         with self._syncing:
             if not self._closed:
                 self._sync()
-        self._nudge()
+        self.remote.nudge()
 
     def _sync(self) -> None:
         full_parts = list(self._pending.full_parts)
@@ -384,7 +356,7 @@ class RunFolder:
         remove_empty(self.path / OPEN)
         if self._healing is not None and self._seal_error is None:
             remove_empty(self._healing.folder / OPEN)
-            with nullcontext() if self._carrier is None else self._carrier.still():
+            with self.remote.still():
                 self._healing.swap()
 
     def close(self, *, seal: bool) -> None:
@@ -402,13 +374,13 @@ class RunFolder:
                     self._seal_open_parts()
             finally:
                 self._closed = True
-                for file in (*self._outputs.files(), self._inputs.file, self._commits):
+                for file in (*self._outputs.files(), self._commits):
                     file.close()
+                self._inputs.close()
                 self._log.close()
                 self._held.close()
                 try:
-                    if self._carrier is not None:
-                        self._carrier.close()
+                    self.remote.close()
                 finally:
                     self._lock.release()
         if self._seal_error is not None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from chainette.errors import InputError
 from chainette.files.dumping import Dumper
 from chainette.files.json_text import cleaned, encode, plain, shortened
-from chainette.files.names import INPUT_NODE
+from chainette.files.names import INPUT_NODE, stored_key
 from chainette.files.pieces import BAD_TEXT_LENGTH, BadRow, RawChunk
 from chainette.files.schema import layout
 from chainette.rows import Failure, InputChunk
@@ -48,7 +48,7 @@ class RowValidator:
         classes = set(map(type, rows))
         has_bad = BadRow in classes
         # Most rows are plain objects without an `_id` of their own, and need no look at each of them.
-        usual = classes == {dict} and not any(["_id" in row for row in rows])  # noqa: C419
+        usual = classes == {dict} and not any(["_id" in row or "_source_id" in row for row in rows])  # noqa: C419
         data = rows if self._any or (usual and not self._unwraps) else [self._as_data(row) for row in rows]
         values = None if has_bad else self._validate_all(data)
         if values is None:
@@ -193,7 +193,7 @@ def _as_raw(row: Any, json_like: bool) -> dict[str, Any]:
     if type(row) is dict:
         if not json_like:
             row = _json_able(row)
-        return {("_source_id" if key == "_id" else key): row[key] for key in row} if "_id" in row else row
+        return {stored_key(key): row[key] for key in row} if "_id" in row or "_source_id" in row else row
     if isinstance(row, BadRow):
         return {"_unreadable": row.text, "_place": row.place}
     value = plain(row) if isinstance(row, BaseModel) or hasattr(row, "__dict__") else row

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from chainette.files.remote_carrier import Carrier
 from chainette.files.runs import meant_run
 from chainette.run.checking import Checked
 from chainette.run.opening import Opening, open_again, open_new
@@ -25,6 +24,8 @@ def open_run(checked: Checked, inputs: Any, options: RunOptions) -> Opening | Ru
     meant = meant_run(earlier, options.runs_dir) if earlier is not None else None
     if not isinstance(meant, str):
         return _open(checked, inputs, options)
+    from chainette.files.remote_carrier import Carrier
+
     carrier = Carrier.take(meant)
     carrier.begin_again()
     try:
@@ -35,7 +36,7 @@ def open_run(checked: Checked, inputs: Any, options: RunOptions) -> Opening | Ru
     except BaseException:
         carrier.release()
         raise
-    opening.folder.carry(carrier)
+    opening.folder.remote = carrier
     return opening
 
 

@@ -159,7 +159,7 @@ class Job:
 
     def _sync(self, progress: Progressed) -> None:
         self._folder.sync()
-        for trouble in self._folder.troubles():
+        for trouble in self._folder.remote.take_warnings():
             anyio.from_thread.run_sync(self.say, Warned(trouble))
         graph = self._checked.graph
         record = status_record(self._folder, graph, "running", self._clock, progress.nodes, self._outcome)
@@ -298,7 +298,7 @@ class Job:
         allowed = rows if rows is not None else (share or 0.0) * outcome.rows_read
         return RunResult(
             folder=self._folder.path,
-            url=self._folder.url,
+            url=self._folder.remote.url,
             state=state,
             rows_in=outcome.rows_read,
             rows_out=outcome.count.rows_out,

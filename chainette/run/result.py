@@ -33,7 +33,7 @@ class RunResult:
     """Whether no more rows failed than `max_failed` allows."""
     url: str | None = None
     """Where a remote run is; `folder` is its copy on this machine."""
-    was_done: bool = False
+    nothing_to_do: bool = False
     """Nothing was left to do when it was asked to go on."""
     _graph: Graph | None = field(default=None, repr=False)
     _observed: Mapping[str, set[type]] = field(default_factory=dict, repr=False)

@@ -8,21 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chainette.errors import ChainError, Problem, RunFolderError, nearest
+from chainette.errors import ChainError, Problem, nearest
 from chainette.executor.past import Past
 from chainette.files import RowValidator, RunFolder, folder_name
 from chainette.files.call_index import CallIndex
 from chainette.files.failed_chunks import FailedChunk, failed_chunks
-from chainette.files.graph_changes import graph_changes
 from chainette.files.healing import begin
 from chainette.files.inputs import recorded_input
 from chainette.files.pieces import RawChunk
 from chainette.files.reading import RunReader
+from chainette.files.recorded_inputs import as_read
 from chainette.files.recovery import Recovered
 from chainette.graph import INPUT_ID, Graph
-from chainette.rows import Absent, Again, Failure, InputChunk
+from chainette.rows import Absent, Again, Failure, InputChunk, source_of
 from chainette.run.checking import Checked
-from chainette.run.opening import Opening, finished_result, found_run, inherited
+from chainette.run.earlier import Earlier
+from chainette.run.opening import Opening
 from chainette.run.options import RunOptions
 from chainette.run.record import graph_record
 from chainette.run.result import RunResult
@@ -36,28 +37,21 @@ def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
         RunFolderError: there is no such run, or a process is at work in it.
     """
     assert options.retry is not None
-    path = found_run(options.retry, options)
-    reader = RunReader(path)
-    old, status = reader.graph(), reader.status()
-    if not old:
-        raise RunFolderError(f"{path} has no graph.json: its run ended before it began (type the `run` command again)")
-    options = inherited(options, old)
+    earlier = Earlier.found(options.retry, options.runs_dir)
+    path, old = earlier.path, earlier.graph
+    options = earlier.inherited(options)
     chosen = _Chosen(checked.graph, options)
-    record = graph_record(checked, options, old.get("inputs", {}), str(old.get("run_id", path.name)))
-    changes = graph_changes(old, record)
-    if changes and not options.force:
-        hint = "bring the old ones back, or heal the failed rows with the new ones: --force"
-        raise ChainError([*(Problem("", str(change)) for change in changes), Problem(path.name, "cannot retry", hint)])
-    total = sum(1 for chunk in _failed(checked.graph, path) if any(map(chosen, chunk.failures)))
-    if not total:
-        return finished_result(checked, path, status)
+    record = graph_record(checked, options, earlier.inputs, earlier.run_id)
+    earlier.differs(record, "retry", "heal the failed rows with the new ones", force=options.force)
+    if not any(any(map(chosen, chunk.failures)) for chunk in _failed(checked.graph, path)):
+        return earlier.result(checked)
     record |= {name: old[name] for name in ("command", "call", "resumed", "made_again") if name in old}
-    record["options"]["reuse"] = old.get("options", {}).get("reuse")
+    record["options"]["reuse"] = old["options"].get("reuse")
     said = {"command": list(options.command), "step": options.retry_step, "kind": options.retry_kind}
     record["retried"] = [*old.get("retried", []), said]
-    folder = RunFolder.reopen(path, str(old.get("run_id", path.name)), "heal")
+    folder = RunFolder.reopen(path, earlier.run_id, "heal")
     chunks, past = _Rows(checked.graph, options, path, chosen).chunks, _past(path, folder, said)
-    return Opening(folder, options, record, dict(status), recorded_input(path), chunks, past, heals=True)
+    return Opening(folder, options, record, earlier.status, recorded_input(path), chunks, past, heals=True)
 
 
 def _past(path: Path, folder: RunFolder, said: Mapping[str, Any]) -> Callable[[Recovered], Past]:
@@ -110,12 +104,12 @@ class _Rows:
 
     def _chunk(self, failed: FailedChunk, stored: list[dict[str, Any]], validate: RowValidator) -> InputChunk:
         ids = [row["_id"] for row in stored]
-        raw = RawChunk([_as_read(row) for row in stored], failed.first)
+        raw = RawChunk([as_read(row, plain=self._graph.input_type is Any) for row in stored], failed.first)
         chunk = replace(validate.chunk(raw, failed.index), ids=ids)
         by_position: dict[int, list[Failure]] = {}
         position_of = {id: position for position, id in enumerate(ids)}
         for failure in failed.failures:
-            by_position.setdefault(_position(failure.row_id, position_of), []).append(failure)
+            by_position.setdefault(source_of(failure.row_id, position_of), []).append(failure)
         anew: set[tuple[str, str]] = set()
         kept: dict[tuple[str, str], Failure] = {}
         healed = set()
@@ -170,13 +164,3 @@ def _below(graph: Graph, node_id: str) -> set[str]:
         found |= targets
         ahead += targets
     return {graph.nodes[index].id for index in found}
-
-
-def _position(id: str, positions: Mapping[str, int]) -> int:
-    while id not in positions and "." in id:
-        id = id.rpartition(".")[0]
-    return positions[id]
-
-
-def _as_read(row: dict[str, Any]) -> dict[str, Any]:
-    return {("_id" if key == "_source_id" else key): value for key, value in row.items() if key != "_id"}

@@ -112,7 +112,7 @@ def test_a_run_that_is_done_says_so_and_stays_as_it_is(stand_in, tmp_path):
     before = everything(tmp_path / "run")
     stand_in(die_after=0)
     again = chain().run(items(ROWS), resume=tmp_path / "run")
-    assert again.was_done
+    assert again.nothing_to_do
     assert (again.rows_out, again.rows_failed) == (whole.rows_out, whole.rows_failed)
     assert list(again.outputs) == list(whole.outputs)
     assert everything(tmp_path / "run") == before
@@ -257,7 +257,7 @@ def test_force_takes_the_changed_chain_and_the_calls_that_still_fit(stand_in, tm
     assert "note" not in taken
     made = len(calls(tmp_path / "run")) - old
     assert made < len(calls(whole))
-    assert changed.run(items(ROWS), resume=tmp_path / "run").was_done
+    assert changed.run(items(ROWS), resume=tmp_path / "run").nothing_to_do
 
 
 def test_a_forced_run_that_is_cut_off_goes_on_without_force(stand_in, tmp_path):

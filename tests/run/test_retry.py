@@ -208,7 +208,7 @@ def test_where_nothing_failed_a_retry_says_so_and_leaves_the_run_as_it_is(stand_
     Chain(name="c", steps=[QA]).run(questions(3), tmp_path / "run")
     before = everything(tmp_path / "run")
     result = Chain(name="c", steps=[QA]).run(None, retry=tmp_path / "run")
-    assert result.was_done
+    assert result.nothing_to_do
     assert everything(tmp_path / "run") == before
 
 
@@ -405,7 +405,7 @@ def test_a_healed_run_is_done_and_says_that_it_was_retried(failed_run):
     assert status(run)["state"] == "done"
     (said,) = json.loads((run / "graph.json").read_text())["retried"]
     assert said["kind"] == "schema"
-    assert of.run(questions(9), resume=run).was_done
+    assert of.run(questions(9), resume=run).nothing_to_do
 
 
 def test_a_call_that_timed_out_is_made_again(stand_in, tmp_path):

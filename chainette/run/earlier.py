@@ -1,0 +1,102 @@
+"""A run that ended, as its folder tells: what it was, what of it differs now, what it left. Opens nothing to write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from chainette.errors import ChainError, Problem, RunFolderError
+from chainette.files.graph_changes import graph_changes
+from chainette.files.reading import RunReader, find_run
+from chainette.run.checking import Checked
+from chainette.run.options import RunOptions
+from chainette.run.result import RunResult
+
+_INHERITED = (
+    *("chunk_size", "limit", "columns", "id_field", "format", "max_lines_per_file", "flattened", "params"),
+    *("max_failed", "engines"),
+)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier run."""
+
+    path: Path
+    graph: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @classmethod
+    def found(cls, name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) -> Earlier:
+        """
+        Raises:
+            RunFolderError: no run or several are meant, or it ended before it began.
+        """
+        path = find_run(os.fspath(name), os.fspath(runs_dir))
+        reader = RunReader(path)
+        graph = reader.graph()
+        if not graph:
+            raise RunFolderError(
+                f"{path} has no graph.json: nobody knows what ran there (type the `run` command again)"
+            )
+        if not isinstance(graph.get("nodes"), list) or not isinstance(graph.get("options"), dict):
+            raise RunFolderError(f"{path / 'graph.json'} was damaged: nobody knows what ran (run anew with --reuse)")
+        return cls(path, graph, reader.status())
+
+    @property
+    def run_id(self) -> str:
+        return str(self.graph.get("run_id", self.path.name))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """How its input was found."""
+        return dict(self.graph.get("inputs") or {})
+
+    @property
+    def is_done(self) -> bool:
+        return self.status.get("state") == "done"
+
+    def inherited(self, options: RunOptions) -> RunOptions:
+        """Its options, where nothing else is said now."""
+        recorded = dict(self.graph["options"])
+        if not (self.graph.get("call") or {}).get("target"):
+            recorded.pop("params", None)  # told as texts, which from Python they need not have been
+        plain = RunOptions()
+        taken = {
+            name: recorded[name]
+            for name in _INHERITED
+            if recorded.get(name) is not None and getattr(options, name) == getattr(plain, name)
+        }
+        return replace(options, **taken)
+
+    def differs(self, record: Mapping[str, Any], what: str, instead: str, *, force: bool) -> bool:
+        """Whether `record`, what would run now, would make other rows.
+
+        Raises:
+            ChainError: it would, and that is not forced; names each part. `what` cannot be done, and `instead` is what
+                `--force` does.
+        """
+        changes = graph_changes(self.graph, record)
+        if changes and not force:
+            problems = [Problem("", str(change)) for change in changes]
+            hint = f"bring the old ones back, or {instead}: --force"
+            raise ChainError([*problems, Problem(self.path.name, f"cannot {what}", hint)])
+        return bool(changes)
+
+    def result(self, checked: Checked) -> RunResult:
+        """What it left, where there is nothing to do."""
+        status = self.status
+        return RunResult(
+            folder=self.path,
+            state=str(status.get("state", "")),
+            rows_in=int(status.get("rows_in", 0)),
+            rows_out=int(status.get("rows_out", 0)),
+            rows_failed=int(status.get("rows_failed", 0)),
+            rows_dropped=int(status.get("rows_dropped", 0)),
+            stats=status,
+            nothing_to_do=True,
+            _graph=checked.graph,
+        )
