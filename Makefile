@@ -33,6 +33,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.utilisation
 	$(BIN)/python -m benchmarks.pure_python
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.log_cost
+	$(BIN)/python -m benchmarks.resume
+	$(BIN)/python -m benchmarks.reuse
+	$(BIN)/python -m benchmarks.call_index
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -50,6 +50,17 @@ class CallLog:
         """Per node how many calls are in the log or on their way there."""
         return dict(self._counts)
 
+    def write(self) -> None:
+        """Hand what was added to the system, so that it survives this process; `sync` makes it survive a power cut.
+
+        Raises:
+            RunFolderError: as `sync`.
+        """
+        with self._syncing:
+            if not self._closed:
+                self._write_calls()
+                self._write_events()
+
     def sync(self) -> None:
         """Make all that was added before this call durable. Waits for the disk.
 

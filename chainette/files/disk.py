@@ -36,6 +36,14 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def make_below(root: Path, folder: Path) -> None:
+    """The folder and those between it and `root`, which is not made: a deleted run folder stays deleted."""
+    for name in folder.relative_to(root).parts:
+        root = root / name
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(root)
+
+
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY)
@@ -186,7 +194,7 @@ class RollingFile:
     def _make_folder(self) -> None:
         if not self._root.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._root))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_below(self._root, self._folder)
 
     def _path(self) -> Path:
         return self._folder / (self._name or part_name(self._number))

@@ -281,6 +281,14 @@ class RunFolder:
         """One event, as one JSON object. As `log_call`."""
         self._log.add_event(record)
 
+    def write_log(self) -> None:
+        """Calls and events survive this process, if not yet the machine. Costs little.
+
+        Raises:
+            RunFolderError: as `sync`.
+        """
+        self._log.write()
+
     def sync_log(self) -> None:
         """Make calls and events durable, and the input rows they are about. Nothing else holds it up.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -13,7 +14,8 @@ from filelock import FileLock, Timeout
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error, replace_file
 
-LOCK_NAMES = (".lock", ".owner.json")
+OWNER = ".owner.json"
+LOCK_NAMES = (".lock", OWNER)
 _ASKING_S = 0.5
 """Longer than `is_held` holds the lock in passing."""
 
@@ -36,14 +38,15 @@ class RunLock:
             raise folder_error(folder, error) from error
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         try:
-            replace_file(folder / LOCK_NAMES[1], json.dumps(owner).encode())
+            replace_file(folder / OWNER, json.dumps(owner).encode())
         except RunFolderError:
             self._lock.release()
             raise
 
     def release(self) -> None:
         if self._lock.is_locked:
-            (self._folder / LOCK_NAMES[1]).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that may not be written any more
+                (self._folder / OWNER).unlink(missing_ok=True)
             self._lock.release()
 
 
@@ -57,7 +60,7 @@ def describe_owner(folder: Path) -> str:
 
 def read_owner(folder: Path) -> dict[str, Any] | None:
     try:
-        owner = json.loads((folder / LOCK_NAMES[1]).read_bytes())
+        owner = json.loads((folder / OWNER).read_bytes())
     except (OSError, ValueError):
         return None
     return owner if isinstance(owner, dict) else None

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from chainette.errors import ChainError, Problem, RunFolderError
+from chainette.files import RunFolder
 from chainette.files.graph_changes import graph_changes
+from chainette.files.names import HEALING
 from chainette.files.reading import RunReader, find_run
+from chainette.files.run_lock import OWNER
 from chainette.run.checking import Checked
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
@@ -87,7 +90,13 @@ class Earlier:
         return bool(changes)
 
     def result(self, checked: Checked) -> RunResult:
-        """What it left, where there is nothing to do."""
+        """What it left. What a process that was killed at its very end left lying about is put away.
+
+        Raises:
+            RunFolderError: a process is at work in it.
+        """
+        if (self.path / OWNER).exists() or (self.path / HEALING).exists():
+            RunFolder.reopen(self.path, self.run_id).close(seal=False)
         status = self.status
         return RunResult(
             folder=self.path,
