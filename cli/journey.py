@@ -60,7 +60,12 @@ def _ancestors(row_id: str) -> list[str]:
 
 
 def _is_kin(other: str, row_id: str) -> bool:
-    return other == row_id or other.startswith(row_id + ".") or row_id.startswith(other + ".")
+    return other == row_id or _is_child(other, row_id) or _is_child(row_id, other)
+
+
+def _is_child(id_: str, of: str) -> bool:
+    """`17.2.0` of `17.2` and of `17`; an id from the data that only begins alike is none."""
+    return id_.startswith(of + ".") and id_[len(of) + 1 :].replace(".", "").isdecimal()
 
 
 def _first(reader: RunReader, node_id: str, row_id: str) -> dict[str, Any] | None:

@@ -64,13 +64,13 @@ def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | Non
     Relative names meant something where the run was started, so the program goes there.
     """
     from chainette.errors import RunFolderError
-    from chainette.files.reading import RunReader
     from chainette.files.runs import meant_run
+    from chainette.run.earlier import Earlier
 
     meant = meant_run(run, runs_dir)
     folder = meant.absolute() if isinstance(meant, Path) else meant
-    recorded = RunReader(folder).graph().get("call") or {}
-    if not recorded.get("target"):
+    recorded = Earlier.found(folder, runs_dir).graph.get("call")
+    if not isinstance(recorded, dict) or not recorded.get("target"):
         raise RunFolderError(
             f'{run} was not started by the command line: chain.run(inputs, resume="{folder}") goes on with it'
         )

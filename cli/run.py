@@ -119,6 +119,8 @@ def run(
     )
     refuse_empty(reuse=reuse, resume=resume)
     refuse_both(quiet, json_logs)
+    if dry_run and resume is not None:
+        raise wrong_call("--dry-run", "checks a new run, and --resume goes on with one", "chainette inspect CHAIN")
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 

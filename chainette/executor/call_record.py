@@ -49,6 +49,18 @@ def error_record(row_id: str, key: str, attempt: int, error: CallError) -> dict[
     return {"_id": row_id, "key": key, "attempt": attempt, "error": said, "sent": error.sent}
 
 
+def is_whole(record: dict[str, Any]) -> bool:
+    """Whether it is a record as they are made here, and was not changed since."""
+    try:
+        outcome = outcome_of(record)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    if isinstance(outcome, CallError):
+        return True
+    counts = (outcome.prompt_tokens, outcome.completion_tokens, outcome.seconds)
+    return all(isinstance(n, int | float) for n in counts) and all(isinstance(c.text, str) for c in outcome.choices)
+
+
 def outcome_of(record: dict[str, Any]) -> Answer | CallError:
     """What the call gave, as it gave it."""
     if "error" in record:

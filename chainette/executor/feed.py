@@ -45,7 +45,7 @@ class Feed:
                 chunk = await self._executor.threads.run(next, chunks, None)
                 if chunk is None:
                     return
-                self._open_rows += len(chunk.ids)
+                self._open_rows += len(chunk.present)
                 self._executor.start_flow(chunk)
 
     def stop(self) -> None:

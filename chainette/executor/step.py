@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from chainette.engine.protocol import Answer, CallError, Choice, Engine, Prepared
-from chainette.executor.call_record import MAX_RAW, error_record, outcome_of, record_of, reused_record
+from chainette.executor.call_record import MAX_RAW, error_record, is_whole, outcome_of, record_of, reused_record
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
 from chainette.executor.past import Past
@@ -155,7 +155,7 @@ class StepOperator:
             self._keep_good(asking, past)
         while not asking.given_up and asking.attempt < self._attempts and None in asking.taken:
             found = past.find(self.node.id, row.id, asking.key, asking.attempt + 1, again)
-            if found is None:
+            if found is None or not is_whole(found[0]):
                 break
             asking.attempt += 1
             asking.recalled.append(found)
@@ -166,7 +166,7 @@ class StepOperator:
         """One call gives several answers: those that were good stay when the others are asked for again."""
         for attempt in range(1, self._attempts + 1):
             record = past.earlier(self.node.id, asking.row.id, asking.key, attempt)
-            outcome = None if record is None else outcome_of(record)
+            outcome = outcome_of(record) if record is not None and is_whole(record) else None
             if isinstance(outcome, Answer):
                 self._weigh(asking, outcome)
         asking.refusals = [None] * self._samples

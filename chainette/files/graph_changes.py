@@ -196,10 +196,17 @@ def model_of(document: Mapping[str, Any], node: Node) -> dict[str, Any] | None:
 
 def _model(old: Mapping[str, Any], new: Mapping[str, Any], before: Node, after: Node) -> list[Change]:
     was, is_ = model_of(old, before), model_of(new, after)
+    if was and is_ and not was["model"] and not is_["model"]:  # each backend has a model of its own for no name
+        was["backend"], is_["backend"] = (_backend(*pair) for pair in ((old, before), (new, after)))
     if was is None or is_ is None or was == is_:
         return []
     same_engine = before.get("engine") == after.get("engine")
     return [_by_name(f'engine "{after["engine"]}"' if same_engine else node_words(after), "model", was, is_)]
+
+
+def _backend(document: Mapping[str, Any], node: Node) -> Any:
+    engines = {engine.get("name"): engine for engine in document.get("engines") or []}
+    return engines.get(node.get("engine"), {}).get("backend")
 
 
 def _inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

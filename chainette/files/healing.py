@@ -18,7 +18,7 @@ from chainette.errors import RunFolderError
 from chainette.events import RunCount
 from chainette.files.disk import Position, RollingFile, folder_error, replace_file, sync_folder
 from chainette.files.json_text import encode_rows
-from chainette.files.ledger import NAME, ClosedChunk, Ledger, closing_record, commit_record
+from chainette.files.ledger import NAME, ClosedChunk, Ledger, begin_record, closing_record, commit_record, end_record
 from chainette.files.names import HEALING, OPEN
 from chainette.files.outputs import Lines, Outputs
 from chainette.files.parts import JsonlPart, Part, find_parts
@@ -130,7 +130,7 @@ class Healing:
         rows = self._before.rows_read(self._max_lines)
         calls = self._before.floor if chunk == self._before.chunk else {}
         inputs = Position(self.folder / "inputs" / f"{max(rows - 1, 0) // self._max_lines:03d}.jsonl")
-        begun = {**commit_record(None, chunk, self.folder, inputs), "calls": calls}
+        begun = begin_record(chunk, self.folder, inputs, calls)
         self._write([begun, closing_record(chunk, count, failing)])
 
     def _write(self, records: list[dict[str, Any]]) -> None:
@@ -142,7 +142,7 @@ class Healing:
             self._copy(self._next)
             self._advance()
         if self._before.ended:
-            self._write([{"end": self._before.rows_read(self._max_lines)}])
+            self._write([end_record(self._before.rows_read(self._max_lines))])
         for file in (*self._outputs.files(), self._commits):
             file.make_durable()
 
@@ -167,6 +167,8 @@ def complete_swap(root: Path) -> None:
     """
     try:
         there = json.loads((root / HEALING / _READY).read_bytes())
+        if not isinstance(there, list):
+            raise ValueError("it is no list")
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:

@@ -36,6 +36,16 @@ def commit_record(step: str | None, chunk: int, root: Path, position: Position) 
     return {"step": step, "chunk": chunk, "file": file, "bytes": position.size, "rows": position.rows}
 
 
+def begin_record(chunk: int, root: Path, inputs: Position, calls: Mapping[str, int]) -> dict[str, Any]:
+    """The chunk was read: how far `inputs/` is, and how many calls each node had logged by then."""
+    return {**commit_record(None, chunk, root, inputs), "calls": dict(calls)}
+
+
+def end_record(rows: int) -> dict[str, Any]:
+    """The input has no more rows than these."""
+    return {"end": rows}
+
+
 def closing_record(chunk: int, count: RunCount, failing: RunCount | None) -> dict[str, Any]:
     """The chunk is whole. `failing` is what of `count` its failed rows added."""
     record = {"chunk": chunk, **count.public()}
@@ -80,6 +90,12 @@ class Ledger:
 
     def chunks(self) -> Iterator[ClosedChunk]:
         """Every whole chunk. A record that is cut or damaged ends the reading; what was read stands."""
+        try:
+            yield from self._closed_chunks()
+        except (KeyError, TypeError, ValueError, AttributeError):  # a record of another form than ours
+            return
+
+    def _closed_chunks(self) -> Iterator[ClosedChunk]:
         marks: dict[str, Mark] = {}
         seen: list[Mark] = []
         inputs: dict[int, Mark] = {}

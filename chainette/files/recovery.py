@@ -18,7 +18,7 @@ import orjson
 from chainette.events import RunCount
 from chainette.files.disk import folder_error, replace_file
 from chainette.files.json_text import encode_rows
-from chainette.files.ledger import INPUTS, NAME, ClosedChunk, Ledger, Mark, size_of
+from chainette.files.ledger import INPUTS, NAME, ClosedChunk, Ledger, Mark, end_record, size_of
 from chainette.files.names import OPEN
 from chainette.files.new_folder import remove_empty
 from chainette.files.schema import Column
@@ -119,7 +119,7 @@ def _cut_ledger(path: Path, end: int, ended: int | None) -> None:
     if ended is not None:
         with open(path, "rb") as file:
             kept = file.read(end)
-        replace_file(path, kept + encode_rows([{"end": ended}]))
+        replace_file(path, kept + encode_rows([end_record(ended)]))
     elif path.exists():
         cut(path, end)
 

@@ -24,7 +24,7 @@ from chainette.files.healing import Healing, complete_swap
 from chainette.files.held import HeldChunks
 from chainette.files.input_log import InputLog
 from chainette.files.json_text import encode, encode_rows, plain
-from chainette.files.ledger import NAME, closing_record, commit_record
+from chainette.files.ledger import NAME, begin_record, closing_record, commit_record, end_record
 from chainette.files.names import HEALING, OPEN, new_run_id
 from chainette.files.new_folder import check_empty, make_folder, new_folder, remove_empty
 from chainette.files.outputs import Format, MadeChunk, NodeOutput, OutputOptions, Outputs
@@ -203,13 +203,12 @@ class RunFolder:
         """
         known = replays or chunk.first < self._inputs.known
         position = self._inputs.add(chunk)
-        record = commit_record(None, chunk.index, self.path, position)
-        record["calls"] = dict(self.before.floor) if known else self._log.counts()
-        self._pending.commits.append(record)
+        calls = self.before.floor if known else self._log.counts()
+        self._pending.commits.append(begin_record(chunk.index, self.path, position, calls))
 
     def end_inputs(self, rows: int) -> None:
         """The input has no more than these rows."""
-        self._pending.commits.append({"end": rows})
+        self._pending.commits.append(end_record(rows))
 
     def add_chunk(
         self,

@@ -32,7 +32,8 @@ class RunLock:
             self._lock.acquire()
         except Timeout:
             raise RunFolderError(
-                f"{folder} is being written by {describe_owner(folder)} (wait for it, or name another --output-dir)"
+                f"{folder} is being written by {describe_owner(folder)} (wait for it, `chainette cancel` it, or take "
+                "another folder)"
             ) from None
         except OSError as error:
             raise folder_error(folder, error) from error

@@ -34,7 +34,10 @@ class RunSummary:
 
 
 def is_run_folder(path: Path) -> bool:
-    return (path / "graph.json").is_file() or (path / "status.json").is_file()
+    try:
+        return (path / "graph.json").is_file() or (path / "status.json").is_file()
+    except (OSError, ValueError):  # no name for a file: too long, or with a NUL in it
+        return False
 
 
 def list_runs(runs_dir: str | os.PathLike[str] = "runs") -> list[RunSummary]:
@@ -117,6 +120,8 @@ def meant_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = "
     text = os.fspath(name)
     if is_remote(name):
         return as_url(name)
+    if not text.strip():
+        raise RunFolderError("no run is named (a folder, a name, the beginning of one, or last)")
     path = Path(text).expanduser()
     if is_run_folder(path):
         return path

@@ -10,7 +10,7 @@ from typing import Any
 
 from chainette.errors import ChainError, Problem, RunFolderError
 from chainette.files import RunFolder
-from chainette.files.graph_changes import graph_changes
+from chainette.files.graph_changes import Change, graph_changes
 from chainette.files.names import HEALING
 from chainette.files.reading import RunReader, find_run
 from chainette.files.run_lock import OWNER
@@ -47,7 +47,11 @@ class Earlier:
             )
         if not isinstance(graph.get("nodes"), list) or not isinstance(graph.get("options"), dict):
             raise RunFolderError(f"{path / 'graph.json'} was damaged: nobody knows what ran (run anew with --reuse)")
-        return cls(path, graph, reader.status())
+        try:
+            status = reader.status()
+        except RunFolderError:  # it follows from the other files, and is written again
+            status = {}
+        return cls(path, graph, status)
 
     @property
     def run_id(self) -> str:
@@ -65,7 +69,8 @@ class Earlier:
     def inherited(self, options: RunOptions) -> RunOptions:
         """Its options, where nothing else is said now."""
         recorded = dict(self.graph["options"])
-        if not (self.graph.get("call") or {}).get("target"):
+        call = self.graph.get("call")
+        if not isinstance(call, dict) or not call.get("target"):
             recorded.pop("params", None)  # told as texts, which from Python they need not have been
         plain = RunOptions()
         taken = {
@@ -75,8 +80,8 @@ class Earlier:
         }
         return replace(options, **taken)
 
-    def differs(self, record: Mapping[str, Any], what: str, instead: str, *, force: bool) -> bool:
-        """Whether `record`, what would run now, would make other rows.
+    def changes(self, record: Mapping[str, Any], what: str, instead: str, *, force: bool) -> list[Change]:
+        """What of `record`, which would run now, makes other rows.
 
         Raises:
             ChainError: it would, and that is not forced; names each part. `what` cannot be done, and `instead` is what
@@ -87,7 +92,7 @@ class Earlier:
             problems = [Problem("", str(change)) for change in changes]
             hint = f"bring the old ones back, or {instead}: --force"
             raise ChainError([*problems, Problem(self.path.name, f"cannot {what}", hint)])
-        return bool(changes)
+        return changes
 
     def result(self, checked: Checked) -> RunResult:
         """What it left. What a process that was killed at its very end left lying about is put away.

@@ -109,8 +109,8 @@ def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | 
     record = graph_record(
         checked, options, earlier.inputs if described["kind"] == "recorded" else described, earlier.run_id
     )
-    changed = earlier.differs(record, "go on", "take the new ones, and the calls that still fit", force=options.force)
-    anew = changed or options.force
+    earlier.changes(record, "go on", "take the new ones, and the calls that still fit", force=options.force)
+    anew = options.force
     if earlier.is_done and not anew:
         return earlier.result(checked)
     source = source or source_again(checked, inputs, options, path)

@@ -73,6 +73,10 @@ class RunOptions:
             problems.append(Problem("force", "is for a run that goes on", "resume=… or retry=…"))
         if self.retry is not None and (self.resume is not None or self.output_dir is not None):
             problems.append(Problem("retry", "heals a run in its folder", "without resume and output_dir"))
+        if self.retry is None and (self.retry_step is not None or self.retry_kind is not None):
+            problems.append(Problem("retry_step, retry_kind", "narrow a retry", "retry=…"))
+        if self.retry is not None and self.reuse is not None:
+            problems.append(Problem("reuse", "is for a new run", "retry without it"))
         if self.retry_kind is not None and self.retry_kind not in get_args(FailureKind):
             hint = nearest(self.retry_kind, get_args(FailureKind))
             problems.append(Problem("retry_kind", f'no kind of failure is called "{self.retry_kind}"', hint))

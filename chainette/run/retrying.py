@@ -28,12 +28,16 @@ from chainette.run.options import RunOptions
 from chainette.run.record import graph_record
 from chainette.run.result import RunResult
 
+_SHAPE = ("graph", "output", "last step", "branches", "input schema", "input", "columns")
+"""Changes that no single row can be healed with: the files themselves would be others."""
+
 
 def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
     """The failed rows of a run, to be made again in their places; of a run without any, its result.
 
     Raises:
-        ChainError: chain, model or parameters changed (each part is named), or no such step. Nothing was written.
+        ChainError: chain, model or parameters changed (each part is named), or no such step; nodes came or went, which
+            even `force` does not heal. Nothing was written.
         RunFolderError: there is no such run, or a process is at work in it.
     """
     assert options.retry is not None
@@ -42,7 +46,11 @@ def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
     options = earlier.inherited(options)
     chosen = _Chosen(checked.graph, options)
     record = graph_record(checked, options, earlier.inputs, earlier.run_id)
-    earlier.differs(record, "retry", "heal the failed rows with the new ones", force=options.force)
+    changes = earlier.changes(record, "retry", "heal the failed rows with the new ones", force=options.force)
+    if any(change.part in _SHAPE for change in changes):
+        problems = [Problem("", str(change)) for change in changes if change.part in _SHAPE]
+        hint = f"chainette resume {path.name} --force makes all rows again, with the calls that still fit"
+        raise ChainError([*problems, Problem(path.name, "retry puts rows into files as they are", hint)])
     if not any(any(map(chosen, chunk.failures)) for chunk in _failed(checked.graph, path)):
         return earlier.result(checked)
     record |= {name: old[name] for name in ("command", "call", "resumed", "made_again") if name in old}

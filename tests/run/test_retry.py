@@ -222,6 +222,30 @@ def test_of_a_call_with_several_answers_all_are_asked_for_again(stand_in, tmp_pa
     assert sorted(calls(tmp_path / "run")) == [("qa", "0", 1), ("qa", "1", 1), ("qa", "1", 1), ("qa", "2", 1)]
 
 
+def test_more_failed_chunks_than_may_be_under_way_are_healed(stand_in, tmp_path):
+    of = Chain(name="c", steps=[QA], chunk_size=10)
+    stand_in(faults=mismatch(*(f"q{n}." for n in range(5, 300, 10))))
+    of.run(questions(300), tmp_path / "run", open_rows=40)
+    stand_in(faults=[])
+    assert of.run(None, retry=tmp_path / "run", open_rows=40).rows_failed == 0
+
+
+def test_a_graph_with_other_nodes_heals_nothing_even_by_force(stand_in, tmp_path):
+    stand_in(faults=mismatch("q1."))
+    Chain(name="c", steps=[QA], chunk_size=2).run(questions(3), tmp_path / "run")
+    before = everything(tmp_path / "run")
+    renamed = Chain(name="c", steps=[step("asked", Question, Answer, retries=0)], chunk_size=2)
+    with pytest.raises(ChainError, match="resume run --force makes all rows again"):
+        renamed.run(None, retry=tmp_path / "run", force=True)
+    assert everything(tmp_path / "run") == before
+
+
+def test_a_retry_that_finds_no_failed_row_in_an_unfinished_run_does_not_call_it_done(stand_in, cut_off, tmp_path):
+    of = Chain(name="c", steps=[QA], chunk_size=2)
+    run = cut_off(4, rows=questions(9), of=of)
+    assert of.run(None, retry=run).state == "stopped"
+
+
 class Picky(BaseModel):
     """Refuses half of the texts, as long as it is told to."""
 
@@ -371,10 +395,10 @@ def test_files_that_could_not_be_written_whole_never_take_the_place_of_the_old_o
             raise OSError(28, "No space left on device")
         return write(fd, data)
 
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(RunFolderError, match="the disk is full"):
-        of.run(None, retry=run)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(RunFolderError, match="the disk is full"):
+            of.run(None, retry=run)
     assert {name: data for name, data in derived(run).items() if not name.startswith(".healing")} == old
     stand_in(die_after=0)
     assert of.run(None, retry=run).rows_failed == 0
