@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from chainette.errors import RunFolderError
 from chainette.events import RunCount
 from chainette.files.call_log import CallLog
 from chainette.files.carried import Carried, Uncarried
@@ -25,14 +23,13 @@ from chainette.files.held import HeldChunks
 from chainette.files.input_log import InputLog
 from chainette.files.json_text import encode, encode_rows, plain
 from chainette.files.ledger import NAME, begin_record, closing_record, commit_record, end_record
-from chainette.files.names import HEALING, OPEN, new_run_id
-from chainette.files.new_folder import check_empty, make_folder, new_folder, remove_empty
+from chainette.files.names import HEALING, new_run_id
+from chainette.files.new_folder import check_empty, make_folder, new_folder
 from chainette.files.outputs import Format, MadeChunk, NodeOutput, OutputOptions, Outputs
+from chainette.files.part_sealer import PartSealer
 from chainette.files.recovery import Recovered, forget, recover, survey
 from chainette.files.remote_names import as_url, is_remote
 from chainette.files.run_lock import RunLock
-from chainette.files.schema import Layout
-from chainette.files.sealing import seal
 from chainette.files.tails import whole_lines
 from chainette.rows import InputChunk, NodeChunk
 
@@ -42,14 +39,6 @@ Purpose = Literal["new", "resume", "heal"]
 _ENDLESS = 1 << 62
 _Block = tuple[str | None, str, bytes, int]
 """Node, stream, lines, how many."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What waits to be made durable, in the order it came."""
-
-    commits: list[dict[str, Any]] = field(default_factory=list)
-    full_parts: list[tuple[Path, list[Layout]]] = field(default_factory=list)
 
 
 class RunFolder:
@@ -64,13 +53,12 @@ class RunFolder:
         self._healing: Healing | None = None
         self._held = HeldChunks(path)
         self._lock = lock
-        self._format: Format = "jsonl"
-        self._pending = _Pending()
+        self._commits_to_come: list[dict[str, Any]] = []
         self._syncing = threading.Lock()
         self._logging = threading.Lock()
         self._closed = False
         self._sealed = False
-        self._seal_error: RunFolderError | None = None
+        self._sealer = PartSealer(path, "jsonl")
         self._log = CallLog(path)
         self._commits = RollingFile(path, path, _ENDLESS, name=NAME)
         self._inputs = InputLog(path, 100_000)
@@ -156,10 +144,10 @@ class RunFolder:
             RunFolderError: two nodes would share a folder, or the format is unknown; a file cannot be cut back.
         """
         options = OutputOptions(format, max_lines_per_file, flattened, input_type)
-        self._format = options.format
         self._outputs = Outputs(self.path, nodes, options)
         self._outputs.describe_flat(flat_columns)
         self._inputs = InputLog(self.path, max_lines_per_file)
+        self._sealer = PartSealer(self.path / HEALING if self._purpose == "heal" else self.path, options.format)
         if self._purpose != "new":
             self._log.restore([output.node_id for output in nodes])
         if self._purpose == "resume":
@@ -177,7 +165,7 @@ class RunFolder:
         logged = self._log.counts()  # the log may be shorter now than it was
         self.before.floor = {id: min(count, logged.get(id, 0)) for id, count in self.before.floor.items()}
         self._outputs.restore(self.before.marks)
-        self._pending.full_parts += self._outputs.take_full_parts()
+        self._sealer.add(self._outputs.take_full_parts())
         self._inputs.restore(*self.before.inputs)
         if (self.path / NAME).exists():
             self._commits.restore(0, *whole_lines(self.path / NAME))
@@ -204,11 +192,11 @@ class RunFolder:
         known = replays or chunk.first < self._inputs.known
         position = self._inputs.add(chunk)
         calls = self.before.floor if known else self._log.counts()
-        self._pending.commits.append(begin_record(chunk.index, self.path, position, calls))
+        self._commits_to_come.append(begin_record(chunk.index, self.path, position, calls))
 
     def end_inputs(self, rows: int) -> None:
         """The input has no more than these rows."""
-        self._pending.commits.append(end_record(rows))
+        self._commits_to_come.append(end_record(rows))
 
     def add_chunk(
         self,
@@ -252,9 +240,9 @@ class RunFolder:
             ends = self._outputs.append(step, file, block, rows)
             commits += [commit_record(step, index, self.path, position) for position in ends]
         if closing:
-            self._pending.commits.extend(commits + closing)
+            self._commits_to_come.extend(commits + closing)
         # After the commits: whoever finds a full part here finds the commits of all its rows too.
-        self._pending.full_parts.extend(self._outputs.take_full_parts())
+        self._sealer.add(self._outputs.take_full_parts())
 
     @property
     def can_hold(self) -> bool:
@@ -314,29 +302,16 @@ class RunFolder:
         self.remote.nudge()
 
     def _sync(self) -> None:
-        full_parts = list(self._pending.full_parts)
-        commits = list(self._pending.commits)
+        full_parts = self._sealer.waiting
+        commits = list(self._commits_to_come)
         self._sync_log()
         for file in self._outputs.files():
             file.make_durable()
         if commits:
             self._commits.append(encode_rows(commits), len(commits))
-            del self._pending.commits[: len(commits)]
+            del self._commits_to_come[: len(commits)]
             self._commits.make_durable()
-        for part, layouts in full_parts:
-            self._seal(part, layouts)
-            del self._pending.full_parts[:1]
-
-    def _seal(self, part: Path, layouts: list[Layout]) -> None:
-        if self._format == "jsonl" or not part.exists():
-            return
-        root = self.path if self._healing is None else self._healing.folder
-        target = root / part.relative_to(root / OPEN).with_suffix(f".{self._format}")
-        try:
-            seal(part, target, self._format, layouts)
-        except RunFolderError as error:
-            # The rows are safe in the open part: the run goes on, and says so at its end.
-            self._seal_error = self._seal_error or error
+        self._sealer.seal_full(full_parts)
 
     def seal(self) -> None:
         """Turn open Parquet and CSV parts into files. No rows are added after it; calls, events and status still are.
@@ -347,8 +322,7 @@ class RunFolder:
         with self._syncing:
             self._sync()
             self._seal_open_parts()
-        if self._seal_error is not None:
-            raise self._seal_error
+        self._sealer.require()
 
     def _seal_open_parts(self) -> None:
         if self._sealed or (self._healing is not None and self._healing.torn):
@@ -356,13 +330,12 @@ class RunFolder:
         self._sealed = True
         if self._healing is not None:
             self._healing.copy_rest()
-            self._pending.full_parts += self._outputs.take_full_parts()
+            self._sealer.add(self._outputs.take_full_parts())
             self._sync()
         for part, layouts in self._outputs.open_parts():
-            self._seal(part, layouts)
-        remove_empty(self.path / OPEN)
-        if self._healing is not None and self._seal_error is None:
-            remove_empty(self._healing.folder / OPEN)
+            self._sealer.seal(part, layouts)
+        self._sealer.tidy()
+        if self._healing is not None and self._sealer.error is None:
             with self.remote.still():
                 self._healing.swap()
 
@@ -390,8 +363,7 @@ class RunFolder:
                     self.remote.close()
                 finally:
                     self._lock.release()
-        if self._seal_error is not None:
-            raise self._seal_error
+        self._sealer.require()
 
 
 def _document(content: Mapping[str, Any]) -> bytes:

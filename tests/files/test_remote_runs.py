@@ -394,11 +394,17 @@ chain().run(rows(), output_dir=sys.argv[1], max_lines_per_file=7, chunk_size=4)
 
 
 def test_a_killed_run_goes_on_from_the_s3_server_alone_with_the_same_bytes(
-    engine: Any, bucket: str, tmp_path: Path
+    engine: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine()
     chain().run(questions(30), output_dir=tmp_path / "local", max_lines_per_file=7, chunk_size=4)
     url = f"{bucket}/run"
+
+    def seen_from_elsewhere() -> int:
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+            return sum(1 for _ in calls_logged(url))
+
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", KILLED, url]
     with subprocess.Popen(
@@ -410,11 +416,11 @@ def test_a_killed_run_goes_on_from_the_s3_server_alone_with_the_same_bytes(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"waiting\n"
-        wait_for(lambda: sum(1 for _ in calls_logged(url)) >= 16)
+        wait_for(lambda: seen_from_elsewhere() >= 16)
         with pytest.raises(RunFolderError, match=f"is being written by process {process.pid}, last heard of"):
             chain().run(questions(30), resume=url)
         process.send_signal(signal.SIGKILL)
-    logged = sum(1 for _ in calls_logged(url))
+    logged = seen_from_elsewhere()
     drop_spool(tmp_path)
 
     result = chain().run(questions(30), resume=url)
