@@ -71,7 +71,12 @@ class Committer:
             if held is not None:
                 total.add(held)
             for flow in self._uncounted:
-                total.add(flow.counts[node.index])
+                count = flow.counts[node.index]
+                if flow.inputs.again is None:
+                    total.add(count)
+                else:  # its rows are counted as they were until their chunk is healed
+                    total.running += count.running
+                    total.waiting += count.waiting
         return totals
 
     async def run(self) -> None:
