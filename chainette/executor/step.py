@@ -247,7 +247,8 @@ class StepOperator:
         else:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise CallError("timeout", "its time was over before an engine was free", sent=0)
+                # Word for word what an engine says: which of them it was is a matter of a millisecond.
+                raise CallError("timeout", "the endpoint gave no answer within the row's time", sent=0)
             answer = await engine.call(self._prepared, asking.messages, left)
         count.prompt_tokens += answer.prompt_tokens
         count.completion_tokens += answer.completion_tokens
