@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -122,8 +122,10 @@ class InputChunk:
     again: Again | None = None
 
     @property
-    def present(self) -> list[int]:
+    def present(self) -> Sequence[int]:
         """Positions of the rows that take part."""
+        if self.again is None:
+            return range(len(self.ids))
         return [position for position, value in enumerate(self.values) if value is not Absent]
 
 

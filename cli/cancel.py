@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from chainette.cli.resume import Run, RunsDir
+from chainette.cli.resume import Run
+from chainette.cli.runs import RunsDir
 
 Now = Annotated[bool, typer.Option("--now", help="Stop at once: calls in flight are given up.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has stopped (yes).")]

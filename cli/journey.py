@@ -86,18 +86,9 @@ def _related(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any
 
 
 def _failures(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "_id": f.row_id,
-            "kind": f.kind,
-            "message": f.message,
-            "attempts": f.attempts,
-            "raw": f.raw,
-            "cause": list(f.cause),
-        }
-        for f in reader.failures(node_id)
-        if _is_kin(f.row_id, row_id)
-    ]
+    from chainette.files.views import failure_record
+
+    return [failure_record(f) for f in reader.failures(node_id) if _is_kin(f.row_id, row_id)]
 
 
 def journey_lines(way: dict[str, Any]) -> list[Text]:

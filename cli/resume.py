@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFailed, Quiet, execute, refuse_both
+from chainette.cli.runs import RunsDir
 from chainette.cli.target import Call, refuse_empty
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: folder, name, the beginning of it, or last.")]
@@ -21,7 +23,6 @@ Input = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Take a changed chain or input, and the old calls that still fit.")
 ]
-RunsDir = Annotated[str, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are.")]
 
 
 def resume(
@@ -46,20 +47,31 @@ def resume(
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
-    call, found = recorded_call(run, runs_dir, input, engines)
+    recorded = recorded_call(run, runs_dir, input, engines)
     options = RunOptions(
-        resume=found["folder"],
+        resume=recorded.folder,
         force=force,
         max_failed=max_failed,
-        engines_file=found["engines_file"],
+        engines_file=recorded.engines_file,
         command=sys.argv,
-        call={"target": call.target, **found["call"]},
+        call=recorded.said,
     )
-    raise typer.Exit(execute(call, options, Screen(quiet, json_logs, icons, max_branches)))
+    raise typer.Exit(execute(recorded.call, options, Screen(quiet, json_logs, icons, max_branches)))
 
 
-def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | None) -> tuple[Call, dict[str, Any]]:
-    """What the run was called with, and the folder, engines file and call to go on with.
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """How an earlier run was called."""
+
+    call: Call
+    folder: Path | str
+    engines_file: str | None
+    said: dict[str, Any]
+    """As `graph.json` has it."""
+
+
+def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | None) -> RecordedCall:
+    """What the run was called with, with what is said anew in its place.
 
     Relative names meant something where the run was started, so the program goes there.
     """
@@ -81,7 +93,7 @@ def recorded_call(run: str, runs_dir: str, input: str | None, engines: str | Non
         sys.path[:] = [place if entry == "" else entry for entry in sys.path]
     said = recorded.get("input")
     call = Call(recorded["target"], input or (said if said != "-" else None), None)
-    return call, {"folder": folder, "engines_file": engines or recorded.get("engines_file"), "call": recorded}
+    return RecordedCall(call, folder, engines or recorded.get("engines_file"), recorded)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from chainette.cli.resume import Run, RunsDir, recorded_call
+from chainette.cli.resume import Run, recorded_call
 from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFailed, Quiet, execute, refuse_both
+from chainette.cli.runs import RunsDir
 from chainette.cli.target import refuse_empty
 
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="Only rows that failed at this step.")]
@@ -40,15 +41,15 @@ def retry(
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
-    call, found = recorded_call(run, runs_dir, None, engines)
+    recorded = recorded_call(run, runs_dir, None, engines)
     options = RunOptions(
-        retry=found["folder"],
+        retry=recorded.folder,
         retry_step=step,
         retry_kind=kind,
         force=force,
         max_failed=max_failed,
-        engines_file=found["engines_file"],
+        engines_file=recorded.engines_file,
         command=sys.argv,
-        call=found["call"],
+        call=recorded.said,
     )
-    raise typer.Exit(execute(call, options, Screen(quiet, json_logs, icons, max_branches)))
+    raise typer.Exit(execute(recorded.call, options, Screen(quiet, json_logs, icons, max_branches)))

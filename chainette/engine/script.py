@@ -6,6 +6,7 @@ import heapq
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -161,7 +162,7 @@ class Performance:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._heads: dict[bytes, _Request] = {}
         self._inverse = NormalDist().inv_cdf
         self.reset()
@@ -185,6 +186,11 @@ class Performance:
             stats.statuses, stats.faults = dict(stats.statuses), dict(stats.faults)
             stats.captured = [orjson.loads(body) for body in self._captured]
             return stats
+
+    def wait_until(self, is_so: Callable[[Stats], bool], timeout_s: float) -> bool:
+        """Whether it came to be so, as looked at when a request is over."""
+        with self._lock:
+            return self._lock.wait_for(lambda: is_so(self.seen()), timeout_s)
 
     def turn(self, body: bytes, now_s: float, key: str | None = None) -> Turn:
         """What the request gets, decided when it comes in. When it is over, `left` or `abandoned` is to be called."""
@@ -218,6 +224,7 @@ class Performance:
         with self._lock:
             self.stats.in_flight -= 1
             self.stats.last_s = now_s
+            self._lock.notify_all()
             if turn.status == 200 and not turn.ending:
                 self.stats.answered += 1
                 if self.script.remember:
@@ -228,6 +235,7 @@ class Performance:
         with self._lock:
             self.stats.in_flight -= 1
             self.stats.last_s = now_s
+            self._lock.notify_all()
             self.stats.abandoned += 1
 
     def _counted(self, turn: Turn, now_s: float) -> Turn:

@@ -192,6 +192,10 @@ class ScriptedServer:
     def stats(self) -> Stats:
         return self._performance.seen()
 
+    def wait_until(self, is_so: Callable[[Stats], bool], timeout_s: float = 20.0) -> bool:
+        """Whether it came to be so in that time; it is looked at when a request is over."""
+        return self._performance.wait_until(is_so, timeout_s)
+
     def reset(self) -> None:
         self._performance.reset()
 

@@ -23,7 +23,7 @@ _AT_ONCE = 64
 
 
 class Replayer:
-    """One queue for all steps, emptied by one task; the later steps' rows come last in time and go first."""
+    """One queue for all steps, emptied by one task, first come first served."""
 
     def __init__(self, past: Past, threads: Threads) -> None:
         self.past = past

@@ -14,6 +14,7 @@ from typing import Any
 from chainette.files.comparing_inputs import Pairing, RunInput, temporary_database
 from chainette.files.json_text import encode
 from chainette.files.names import INPUT_NODE
+from chainette.files.views import failure_record
 
 Record = dict[str, Any]
 
@@ -57,7 +58,7 @@ def _belows(source: RunInput, node_id: str | None) -> Iterator[tuple[int, Below]
     rows = reader.inputs() if node_id == INPUT_NODE else reader.rows(node_id)
     read = map(_plain, rows) if source.format == "parquet" else rows
     made = ((str(row["_id"]), ("rows", row)) for row in read)
-    failed = ((f.row_id, ("failures", _failure(f))) for f in reader.failures(node_id))
+    failed = ((f.row_id, ("failures", failure_record(f))) for f in reader.failures(node_id))
     streams = (source.places(iter(stream)) for stream in (made, failed))
     for place, found in groupby(merge(*streams, key=itemgetter(0)), itemgetter(0)):
         below = Below()
@@ -69,17 +70,6 @@ def _belows(source: RunInput, node_id: str | None) -> Iterator[tuple[int, Below]
                 name = f"{path}#{turn}"
             records[name] = record
         yield place, below
-
-
-def _failure(failure: Any) -> Record:
-    return {
-        "_id": failure.row_id,
-        "kind": failure.kind,
-        "message": failure.message,
-        "attempts": failure.attempts,
-        "raw": failure.raw,
-        "cause": list(failure.cause),
-    }
 
 
 def _partnered(pairing: Pairing, after: Iterator[tuple[int, Below]]) -> Iterator[tuple[int | None, Below]]:

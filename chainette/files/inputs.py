@@ -60,6 +60,11 @@ class Input:
         return self.rereadable and (self._source.cheap or (self._limit is not None and self._limit <= 1_000))
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether it is what an earlier run read, and no source of its own."""
+        return isinstance(self._source, RecordedSource)
+
+    @property
     def has_fingerprint(self) -> bool:
         """Whether `describe` tells this input from any other of as many rows."""
         found = self._source.describe()

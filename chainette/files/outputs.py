@@ -17,6 +17,7 @@ from chainette.files.json_text import CannotEncode, encode_rows
 from chainette.files.ledger import FLATTENED, Mark
 from chainette.files.names import INPUT_NODE, OPEN, folder_name
 from chainette.files.schema import Column, Layout, columns_in_csv, layout
+from chainette.files.views import failure_record
 from chainette.rows import Absent, Failure, InputChunk, NodeChunk
 
 Format = Literal["jsonl", "parquet", "csv"]
@@ -97,6 +98,7 @@ class Outputs:
         self._root = root
         self._options = options
         self._nodes: dict[str, _Node] = {}
+        self._streams: dict[str, tuple[str | None, RollingFile]] = {}
         self._flat_layouts: list[Layout] = []
         self._full: list[tuple[Path, list[Layout]]] = []
         parts = root if options.format == "jsonl" else root / OPEN
@@ -110,9 +112,11 @@ class Outputs:
                 raise RunFolderError(f'"{other}" and "{output.node_id}" would share the folder {name} (rename one)')
             self._nodes[output.node_id] = self._node(output, parts / "steps" / name)
         self._flat = RollingFile(root, parts / FLATTENED, options.max_lines) if options.flattened else None
+        if self._flat is not None:
+            self._streams[FLATTENED] = (None, self._flat)
 
     def _node(self, output: NodeOutput, folder: Path) -> _Node:
-        return _Node(
+        node = _Node(
             output,
             Dumper(output.type, exact=output.node_id != INPUT_NODE),
             layout(output.type),
@@ -120,6 +124,10 @@ class Outputs:
             RollingFile(self._root, folder, self._options.max_lines) if output.written else None,
             RollingFile(self._root, self._root / "failed", _ENDLESS, name=f"{folder.name}.jsonl"),
         )
+        self._streams[f"failed/{folder.name}"] = (output.node_id, node.failed)
+        if node.file is not None:
+            self._streams[f"steps/{folder.name}"] = (output.node_id, node.file)
+        return node
 
     def lines(self, made: MadeChunk) -> Iterator[Lines]:
         """The chunk's lines, file by file.
@@ -141,7 +149,7 @@ class Outputs:
                 block = _block(node, id_rows(chunk.ids, dumped[chunk.node_id]))
                 yield Lines(chunk.node_id, node.file, f"steps/{name}", chunk.ids, block)
             if chunk.failures:
-                block = encode_rows([_failure(failure) for failure in chunk.failures])
+                block = encode_rows([failure_record(failure) for failure in chunk.failures])
                 ids = [failure.row_id for failure in chunk.failures]
                 yield Lines(chunk.node_id, node.failed, f"failed/{name}", ids, block)
         if self._flat is not None:
@@ -177,10 +185,7 @@ class Outputs:
         columns = []
         for node_id, positions in made.flat.items():
             node = self._nodes[node_id]
-            if node_id == INPUT_NODE:
-                values = node.dumper.dump([None if v is Absent else v for v in made.inputs.values])
-            else:
-                values = dumped[node_id]
+            values = node.dumper.dump(_present(made.inputs)) if node_id == INPUT_NODE else dumped[node_id]
             name = node.output.columns_prefix or node_id
             columns.append(FlatColumn(name, values, positions, node.flat_layout.missing))
         return encode_rows(flat_rows(made.final_ids, columns))
@@ -219,14 +224,9 @@ class Outputs:
 
     def file_of(self, stream: str) -> tuple[str | None, RollingFile] | None:
         """The node and the file of a stream; None for a node that is not there any more."""
-        kind, _, name = stream.partition("/")
-        if stream == FLATTENED:
-            return None if self._flat is None else (None, self._flat)
-        for id, node in self._nodes.items():
-            if folder_name(id) == name:
-                file = node.failed if kind == "failed" else node.file
-                return None if file is None else (id, file)
-        return (name, self._only_failing(name).failed) if kind == "failed" else None
+        if stream.startswith("failed/") and stream not in self._streams:
+            self._only_failing(stream.removeprefix("failed/"))
+        return self._streams.get(stream)
 
     def in_csv(self) -> dict[str, list[Column]]:
         """Per stream the columns that CSV holds as text."""
@@ -234,6 +234,12 @@ class Outputs:
             f"steps/{folder_name(id)}": columns_in_csv([node.layout]) for id, node in self._nodes.items() if node.file
         }
         return {**columns, FLATTENED: columns_in_csv(self._flat_layouts)}
+
+
+def _present(inputs: InputChunk) -> list[Any]:
+    if inputs.again is None:
+        return inputs.values
+    return [None if value is Absent else value for value in inputs.values]
 
 
 def _dump(node: _Node, chunk: NodeChunk) -> Dumped:
@@ -248,14 +254,3 @@ def _block(node: _Node, rows: list[dict[str, Any]]) -> bytes:
         return encode_rows(rows, exact=True)
     except CannotEncode as error:
         raise RunFolderError(f'{node.output.node_id}, row "{error.row_id}": {error}') from error
-
-
-def _failure(failure: Failure) -> dict[str, Any]:
-    return {
-        "_id": failure.row_id,
-        "kind": failure.kind,
-        "message": failure.message,
-        "attempts": failure.attempts,
-        "raw": failure.raw,
-        "cause": list(failure.cause),
-    }

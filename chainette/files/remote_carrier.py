@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 from chainette.errors import RunFolderError
 from chainette.files.mirror import Mirror
@@ -32,7 +33,7 @@ class Carrier:
         """Without a password."""
         self.path = mirror.spool
         """Where the run works."""
-        self._warnings: list[str] = []
+        self.warnings: SimpleQueue[str] = SimpleQueue()
         self._pushing = threading.Lock()
         self._nudged = threading.Event()
         self._carries = False
@@ -134,7 +135,9 @@ class Carrier:
 
     def take_warnings(self) -> list[str]:
         """That the store cannot be reached, or can be again."""
-        taken, self._warnings = self._warnings, []
+        taken = []
+        while not self.warnings.empty():
+            taken.append(self.warnings.get())
         return taken
 
     @contextlib.contextmanager
@@ -210,7 +213,7 @@ class Carrier:
         if self._failing_since is None:
             self._failing_since = now
             if passing:
-                self._warnings.append(f"{error} (the run goes on in {self.path}; trying again)")
+                self.warnings.put(f"{error} (the run goes on in {self.path}; trying again)")
         if not passing or now - self._failing_since >= self._mirror.patience_s:
             self._error = self._ending(error)
             return
@@ -220,7 +223,7 @@ class Carrier:
 
     def _succeeded(self) -> None:
         if self._failing_since is not None:
-            self._warnings.append(f"{self.url} can be reached again")
+            self.warnings.put(f"{self.url} can be reached again")
             self._failing_since = None
 
     def _ending(self, error: RunFolderError) -> RunFolderError:

@@ -251,7 +251,10 @@ class RemoteStore:
                     return True
             except FileExistsError:
                 return False
-            except (NotImplementedError, TypeError):
+            except (
+                NotImplementedError,
+                TypeError,
+            ):  # no exclusive create here: looked at first, then read back
                 pass
             if self._fs.exists(self._path(name)):
                 return False

@@ -150,6 +150,18 @@ class FailuresView(_FileView[Failure]):
         return failure_of(row, self._node_ids.get(part.path.stem, part.path.stem))
 
 
+def failure_record(failure: Failure) -> dict[str, Any]:
+    """As it stands in `failed/`."""
+    return {
+        "_id": failure.row_id,
+        "kind": failure.kind,
+        "message": failure.message,
+        "attempts": failure.attempts,
+        "raw": failure.raw,
+        "cause": list(failure.cause),
+    }
+
+
 def failure_of(row: dict[str, Any], node_id: str) -> Failure:
     """From a line of `failed/`."""
     return Failure(

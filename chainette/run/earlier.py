@@ -1,4 +1,4 @@
-"""A run that ended, as its folder tells: what it was, what of it differs now, what it left. Opens nothing to write."""
+"""A run that ended, as its folder tells: what it was, what of it differs now, what it left. Writes no rows."""
 
 from __future__ import annotations
 

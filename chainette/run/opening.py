@@ -22,7 +22,7 @@ from chainette.run.earlier import Earlier
 from chainette.run.options import RunOptions
 from chainette.run.record import graph_record
 from chainette.run.result import RunResult
-from chainette.run.sources import RECORDED, chunks_of, source_again, source_of
+from chainette.run.sources import chunks_of, source_again, source_of
 from chainette.run.taking import of_another, of_its_own, take_again
 
 
@@ -105,10 +105,8 @@ def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | 
     path, old = earlier.path, earlier.graph
     options = earlier.inherited(options)
     source = None if earlier.is_done and inputs is None else source_again(checked, inputs, options, path)
-    described = source.describe() if source is not None else RECORDED
-    record = graph_record(
-        checked, options, earlier.inputs if described["kind"] == "recorded" else described, earlier.run_id
-    )
+    described = earlier.inputs if source is None or source.is_recorded else source.describe()
+    record = graph_record(checked, options, described, earlier.run_id)
     earlier.changes(record, "go on", "take the new ones, and the calls that still fit", force=options.force)
     anew = options.force
     if earlier.is_done and not anew:
@@ -117,7 +115,7 @@ def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | 
     record = _continued(record, old, options, anew=anew)
     folder = RunFolder.reopen(path, earlier.run_id)
     if anew:
-        folder.forget(inputs=source.describe().get("kind") != "recorded")
+        folder.forget(inputs=not source.is_recorded)
     chunks = chunks_of(checked, source, options, path)
     forced = anew or bool(old.get("made_again"))
     past = _past_again(folder, record, None if anew else old["made_again"]) if forced else _past_of(path, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,6 @@ from chainette.run.checking import Checked
 from chainette.run.id_guard import IdGuard
 from chainette.run.options import RunOptions
 from chainette.run.record import chunk_size_of
-
-RECORDED = {"kind": "recorded"}
 
 
 def source_again(checked: Checked, inputs: Any, options: RunOptions, path: Path) -> Input:
@@ -66,18 +65,17 @@ def chunks_of(
                 validate.remember(ids)
             if guard is not None:
                 guard.check(ids)
-        stored = InputLog(run, options.max_lines_per_file)
         index = before.chunk
-        for raw in source.chunks(chunk_size_of(graph, options), done, skipped_too=compares):
-            if raw.first < done:
-                stored.compare(validate.chunk(raw, index))
-                continue
-            index += 1
-            chunk = validate.chunk(raw, index)
-            if guard is not None:
-                guard.check(chunk.ids)
-            yield chunk
-        stored.close()
+        with closing(InputLog(run, options.max_lines_per_file)) as stored:
+            for raw in source.chunks(chunk_size_of(graph, options), done, skipped_too=compares):
+                if raw.first < done:
+                    stored.compare(validate.chunk(raw, index))
+                    continue
+                index += 1
+                chunk = validate.chunk(raw, index)
+                if guard is not None:
+                    guard.check(chunk.ids)
+                yield chunk
 
     return chunks
 

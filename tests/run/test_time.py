@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from chainette import Chain, register_engine
 from chainette.engine.scripted import Fault, Script, scripted_server
 from chainette.errors import EngineDiedError
+from chainette.events import ChunkCommitted
+from chainette.run import RunOptions, run
 from tests.models import Answer, Question, Summary, step
 
 QA = step("qa", Question, Answer, output_format_instruction="", retries=0)
@@ -18,14 +19,6 @@ HANGS = Fault(kind="hang", containing="slow")
 
 def rows(*texts):
     return [Question(text=text) for text in texts]
-
-
-def wait_until(condition):
-    """Gives the other side its turn until it has noticed."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def the_timeout(result):
 def test_when_a_rows_time_is_up_its_request_is_cancelled_at_the_server(served):
     server = served(HANGS)
     result = Chain(name="c", steps=[QA.with_(timeout_s=0.8)]).run(rows("a", "slow", "b"))
-    wait_until(lambda: server.stats.in_flight == 0)
+    assert server.wait_until(lambda stats: stats.in_flight == 0)
     assert (server.stats.abandoned, server.stats.answered) == (1, 2)
     assert result.outputs.ids == ["0", "2"]
     failure = the_timeout(result)
@@ -105,23 +98,25 @@ def test_a_chains_deadline_goes_on_from_one_step_to_the_next(served):
 
 def test_a_slow_row_delays_neither_the_calls_of_others_nor_the_files_of_rows_before_it(tmp_path):
     texts = [*(str(n) for n in range(5)), "slow", *(str(n) for n in range(5, 40))]
-    folder = tmp_path / "run"
     ended = []
+    committed = threading.Event()
 
-    def run():
+    def watch(event):
+        if isinstance(event, ChunkCommitted) and event.rows_committed == 5:
+            committed.set()
+
+    def start():
+        options = RunOptions(output_dir=tmp_path / "run")
         with pytest.raises(EngineDiedError) as caught:
-            Chain(name="c", steps=[QA], chunk_size=1).run(rows(*texts), output_dir=folder)
+            run(Chain(name="c", steps=[QA], chunk_size=1), rows(*texts), options, watch)
         ended.append(caught.value)
 
-    def written():
-        part = folder / "steps/qa/000.jsonl"
-        return len(part.read_text().splitlines()) if part.exists() else 0
-
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=start)
     with scripted_server(Script(faults=(HANGS,))) as server:
         register_engine("served", backend="openai", model="m", endpoint=server.url, max_concurrency=4, max_retries=0)
         thread.start()
-        wait_until(lambda: server.stats.answered == 40 and written() == 5)
+        assert server.wait_until(lambda stats: stats.answered == 40)
+        assert committed.wait(20)
         assert server.stats.in_flight == 1
     thread.join()  # with its server the slow call ends, and the run
     assert "is gone" in str(ended[0])
