@@ -8,7 +8,7 @@ from typing import Any
 from chainette.engine.protocol import Answer, CallError, Choice
 
 MAX_RAW = 100_000
-"""Characters of a refused answer that go into `failed/`; `calls/` has all of it."""
+"""Characters of a refused text that are kept beside its reason; of an answer, `calls/` has all of it."""
 
 
 def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequence[str]) -> dict[str, Any]:

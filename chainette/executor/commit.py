@@ -66,7 +66,8 @@ def _failing(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -
         index = node.index
         fertile = {row.parent.order for row in made[index] if row.parent is not None}
         samples = node.kind == "step" and node.step.samples > 1
-        stopped = {order[:-1] if samples else order for order, _ in flow.failures[index]}
+        # A row of which no prompt can be made stops itself; otherwise each of a step's samples stops alone.
+        stopped = {order[:-1] if samples and f.kind != "prompt" else order for order, f in flow.failures[index]}
         total.nodes[node.id] = NodeCount(
             entered=entered[index],
             done=len(fertile),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from chainette.errors import InputError
+from chainette.errors import InputError, RunFolderError
 from chainette.files.disk import Position, RollingFile
 from chainette.files.json_text import encode_rows, shortened
 from chainette.files.names import part_name
@@ -23,6 +24,9 @@ class InputLog:
         self.known = 0
         """Rows that were there when the folder was opened again."""
         self._next = -1
+        self._lock = threading.Lock()
+        self._closed = False
+        """A reader left behind in a thread when the run was stopped must not write among the rows of the next one."""
         self._stored: Generator[tuple[bytes, Position], None, None] | None = None
 
     def restore(self, number: int, size: int, lines: int) -> None:
@@ -35,8 +39,14 @@ class InputLog:
 
         Raises:
             InputError: a row was read before and was another one.
-            RunFolderError: they cannot be written.
+            RunFolderError: they cannot be written, or the log was closed meanwhile.
         """
+        with self._lock:
+            if self._closed:
+                raise RunFolderError(f"{self._folder} was closed: the run it belonged to has ended")
+            return self._add(chunk)
+
+    def _add(self, chunk: InputChunk) -> Position:
         rows = _stored(chunk)
         block = encode_rows(rows)
         seen = min(max(self.known - chunk.first, 0), len(rows))
@@ -51,11 +61,13 @@ class InputLog:
         return position
 
     def close(self) -> None:
-        """Closes what is open, without making it durable."""
-        if self._stored is not None:
-            self._stored.close()
-            self._stored = None
-        self.file.close()
+        """Closes what is open, without making it durable. Nothing is added after it."""
+        with self._lock:
+            self._closed = True
+            if self._stored is not None:
+                self._stored.close()
+                self._stored = None
+            self.file.close()
 
     def compare(self, chunk: InputChunk) -> None:
         """

@@ -472,6 +472,16 @@ def test_a_file_that_cannot_be_sealed_leaves_no_empty_folder(tmp_path: Path) -> 
     assert len(lines(folder.path / ".open/steps/qa/000.jsonl")) == 1
 
 
+def test_rows_that_are_read_after_the_end_are_not_written(tmp_path: Path) -> None:
+    folder = made(tmp_path, [NodeOutput("qa", Answer)])
+    folder.add_inputs(inputs([Question(text="x")]))
+    folder.close(seal=True)
+    before = (folder.path / "inputs/000.jsonl").read_bytes()
+    with pytest.raises(RunFolderError, match="was closed"):
+        folder.add_inputs(inputs([Question(text="y")], 1, 1))
+    assert (folder.path / "inputs/000.jsonl").read_bytes() == before
+
+
 def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
     folder = made(tmp_path, [NodeOutput("qa", Answer)])
     folder.close(seal=True)

@@ -275,6 +275,17 @@ def test_of_several_answers_the_good_ones_stay_when_the_others_are_healed(stand_
     assert {row["_id"]: row for row in rows if row["_id"] in good} == good
 
 
+def test_rows_of_which_no_prompt_can_be_made_are_counted_once_when_others_are_healed(stand_in, tmp_path):
+    prompt = "{{ text }} {{ 1 // (text | length - 4) }}"
+    of = Chain(name="c", steps=[step("qa", Question, Answer, prompt, n=2, retries=0)], chunk_size=10)
+    rows = [{"text": text} for text in ("q0.", "four", "q2.", "five", "q4.")]
+    stand_in(faults=mismatch("q2."))
+    of.run(rows, tmp_path / "run")
+    stand_in(faults=[])
+    of.run(None, retry=tmp_path / "run")
+    assert rows_of(tmp_path / "run") == rows_of(of.run(rows, tmp_path / "whole").folder)
+
+
 def test_input_rows_that_do_not_fit_stay_failures(stand_in, tmp_path):
     rows = [{"text": f"q{n}."} if n % 3 else {"text": n} for n in range(7)]
     of = Chain(name="c", steps=[QA], chunk_size=2)
