@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Literal
 
-from chainette import Chain, Step, apply
+from pydantic import BaseModel, Field
+
+from chainette import Chain, SamplingParams, Step, apply
 
 
 class Review(BaseModel):
@@ -61,3 +63,44 @@ def double(number: Number) -> Number:
 
 
 two_applies = Chain(name="two applies", steps=[apply(increment), apply(double)])
+
+
+class Item(BaseModel):
+    """An answer whose length is bounded, so that both sides of a comparison write the same."""
+
+    name: str = Field(max_length=40)
+    tags: list[Literal["red", "green", "blue", "loud", "quiet"]] = Field(min_length=2, max_length=4)
+    rating: int = Field(ge=1, le=5)
+
+
+class Joined(Item):
+    """An item beside the text it was made of: the second step's input when it is a run of its own."""
+
+    text: str
+
+
+SHORT = SamplingParams(temperature=0.7, max_tokens=120)
+
+SHORT_STEP = Step(
+    id="item",
+    input_model=Review,
+    output_model=Item,
+    engine_name="engine",
+    user_prompt="{{ text }}",
+    sampling=SHORT,
+    output_format_instruction="",
+    retries=0,
+)
+AGAIN_PROMPT = "{{ chain_input.text }} {{ name }} {{ tags | join(' ') }}"
+
+one_short_step = Chain(name="one_short_step", steps=[SHORT_STEP])
+
+short_and_again = Chain(
+    name="short_and_again",
+    steps=[SHORT_STEP, SHORT_STEP.with_(id="again", input_model=Item, user_prompt=AGAIN_PROMPT)],
+)
+
+short_after = Chain(
+    name="short_after",
+    steps=[SHORT_STEP.with_(id="again", input_model=Joined, user_prompt=AGAIN_PROMPT)],
+)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chainette.chain import Branch, Chain, Context, Step, apply, context
-    from chainette.engine.broker import EngineBroker
+    from chainette.engine.engine_broker import EngineBroker
     from chainette.errors import (
         ChainError,
         ChainetteError,
@@ -33,7 +33,7 @@ _HOMES = {
     "Step": "chainette.chain",
     "apply": "chainette.chain",
     "context": "chainette.chain",
-    "EngineBroker": "chainette.engine.broker",
+    "EngineBroker": "chainette.engine.engine_broker",
     "ChainError": "chainette.errors",
     "ChainetteError": "chainette.errors",
     "EngineDiedError": "chainette.errors",

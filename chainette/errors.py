@@ -70,6 +70,10 @@ class EngineStartError(EngineError):
     """An engine did not become healthy. The message ends with the last lines of its log."""
 
 
+class EngineStartGivenUp(EngineStartError):
+    """Nobody waits for the start any more."""
+
+
 class EngineDiedError(EngineError):
     """An engine's process or endpoint went away while calls were waiting for it."""
 

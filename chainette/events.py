@@ -25,6 +25,8 @@ class NodeCount:
     waiting: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompts', those that the engine had not to read again, where it tells."""
     retried: int = 0
     calls: int = 0
     """Calls that were made, one for every line in `calls/` but for those that were reused."""
@@ -95,7 +97,15 @@ class EngineCount:
     errors: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
     busy_s: float = 0.0
+    """Time its calls took, added up."""
+    devices: int = 0
+    """That it has for itself, all replicas together."""
+    up_s: float = 0.0
+    """How long it was live and leased, in this process."""
+    cost: float | None = None
+    """Of its calls, where the spec says prices; only when the run is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,31 @@ class EngineStarting:
 class EngineStarted:
     engine: str
     description: str
+    seconds: float
+    warm: bool = False
+    """It was there already and will stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDied:
+    """A replica is gone; a new one is being started in its place."""
+
+    engine: str
+    replica: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAsleep:
+    """It has given its devices' memory back and will be woken."""
+
+    engine: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAwake:
+    engine: str
     seconds: float
 
 
@@ -180,12 +215,17 @@ class RunFinished:
     message: str = ""
     rows_before: int = 0
     """Of `rows_in`, those that were finished before this process began."""
+    cost: float | None = None
+    """Of all calls, those from before included; None where no engine has prices."""
 
 
 Event = (
     RunStarted
     | EngineStarting
     | EngineStarted
+    | EngineDied
+    | EngineAsleep
+    | EngineAwake
     | EngineStopped
     | Progressed
     | ChunkCommitted

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-_QUERY = "index,name,memory.total,memory.used,utilization.gpu,driver_version"
-_ANSWER_WITHIN_S = 10.0
+if TYPE_CHECKING:
+    from chainette.devices import GpusHere
+    from chainette.specs import DeclaredDevice
 
 
-def devices(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Say what is here: cores, memory, GPUs, and which of them we may see."""
+def devices(
+    engines: Annotated[
+        str | None,
+        typer.Option("--engines", "-f", metavar="FILE", show_default=False, help="Default: the engines.yml here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what is here: cores, memory, GPUs, which of them we may see, and those that are declared."""
     import sys
 
     from chainette.cli.screen import NAME, QUIET, console, line
+    from chainette.cli.target import refuse_empty
+    from chainette.errors import ChainError
+    from chainette.specs import engines_here
 
-    found = what_is_here()
+    refuse_empty(engines=engines)
+    registry, problems = engines_here(engines)
+    if problems:
+        raise ChainError(problems)
+    found = what_is_here(registry.declared_devices)
     if as_json:
         from chainette.cli.output import write_json
 
@@ -41,61 +55,72 @@ def device_words(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("memory", f"{size(memory['available_bytes'])} free of {size(memory['total_bytes'])}"),
     ]
     for gpu in found["gpus"]:
-        free, total = size(gpu["memory_free_bytes"]), size(gpu["memory_total_bytes"])
         seen = "" if gpu["visible"] else ", not in CUDA_VISIBLE_DEVICES"
-        rows.append((f"gpu {gpu['index']}", f"{one_line(gpu['name'])}, {free} free of {total}{seen}"))
-    if not found["gpus"]:
+        rows.append((f"gpu {gpu['index']}", f"{one_line(gpu['name'])}{_memory(gpu)}{seen}"))
+    if not found["gpus"] and not found["devices"]:
         rows.append(("gpu", "none"))
     if found["cuda_visible_devices"] is not None:
         rows.append(("visible", f"CUDA_VISIBLE_DEVICES={one_line(found['cuda_visible_devices']) or '(empty: none)'}"))
+    for device in found["devices"]:
+        if device["declared"]:
+            about = [one_line(device["name"])] if device["name"] else []
+            about += [size(device["memory_bytes"])] if device["memory_bytes"] else []
+            rows.append((f"gpu {device['index']}", ", ".join([*about, "declared"])))
     return rows
 
 
-def what_is_here() -> dict[str, Any]:
-    """Cores, memory in bytes, GPUs as `nvidia-smi` tells them."""
+def _memory(gpu: dict[str, Any]) -> str:
+    from chainette.cli.wording import size
+
+    free, total = gpu["memory_free_bytes"], gpu["memory_total_bytes"]
+    return f", {size(free)} free of {size(total)}" if total else ""
+
+
+def what_is_here(declared: Sequence[DeclaredDevice] | None = None) -> dict[str, Any]:
+    """Cores, memory in bytes, GPUs as the driver tells them, and under `devices` what engines can be placed on."""
     import psutil
+
+    from chainette.devices import devices_here, read_gpus
 
     memory = psutil.virtual_memory()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus, said = _gpus(visible)
+    here = read_gpus()
+    placeable = devices_here(declared, read=lambda: here).devices
     return {
         "cpu": {"cores": os.cpu_count() or 1, "usable": usable},
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
         "cuda_visible_devices": visible,
-        "gpus": gpus,
-        "gpus_said": said,
+        "gpus": gpu_records(here, visible),
+        "gpus_said": here.said,
+        "devices": [
+            {
+                "index": device.index,
+                "name": device.name,
+                "memory_bytes": device.memory_bytes,
+                "visible": device.visible,
+                "declared": device.declared,
+            }
+            for device in placeable
+        ],
     }
 
 
-def _gpus(visible: str | None) -> tuple[list[dict[str, Any]], str]:
-    """The GPUs, and why there are none where that is worth saying."""
-    command = ["nvidia-smi", f"--query-gpu={_QUERY},uuid", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_WITHIN_S, check=False)
-    except FileNotFoundError:
-        return [], "no nvidia-smi here"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return [], f"nvidia-smi does not answer: {error}"
-    if done.returncode:
-        return [], f"nvidia-smi says: {(done.stdout or done.stderr).strip()}"
-    return [read_gpu(row, visible) for row in done.stdout.splitlines() if row.strip()], ""
+def gpu_records(here: GpusHere, visible: str | None) -> list[dict[str, Any]]:
+    """The GPUs for JSON; `visible` is what CUDA_VISIBLE_DEVICES says, None without it."""
+    from chainette.devices import visible_gpus
 
-
-def read_gpu(row: str, visible: str | None) -> dict[str, Any]:
-    """One line of `nvidia-smi`; `visible` is what CUDA_VISIBLE_DEVICES says, None without it."""
-    index, name, total, used, busy, driver, uuid = (part.strip() for part in row.split(","))
-    names = None if visible is None else [part.strip() for part in visible.split(",")]
-    mib = 1024 * 1024
-    total_bytes = int(total) * mib if total.isdigit() else 0
-    used_bytes = int(used) * mib if used.isdigit() else 0
-    return {
-        "index": int(index),
-        "name": name,
-        "uuid": uuid,
-        "memory_total_bytes": total_bytes,
-        "memory_free_bytes": max(0, total_bytes - used_bytes),
-        "utilization_percent": int(busy) if busy.isdigit() else None,
-        "driver": driver,
-        "visible": names is None or index in names or any(n and uuid.startswith(n) for n in names),
-    }
+    ours = {gpu.uuid for gpu, _ in visible_gpus(here.gpus, visible)}
+    return [
+        {
+            "index": gpu.index,
+            "name": gpu.name,
+            "uuid": gpu.uuid,
+            "memory_total_bytes": gpu.memory_bytes or 0,
+            "memory_free_bytes": gpu.free_bytes or 0,
+            "utilization_percent": gpu.busy_percent,
+            "driver": here.driver,
+            "visible": gpu.uuid in ours,
+        }
+        for gpu in here.gpus
+    ]

@@ -10,6 +10,7 @@ from rich.text import Text
 from chainette.cli.drawing import TreeLine
 from chainette.cli.progress import EngineState, Expected, RunState, handled
 from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, cut, line
+from chainette.cli.summary import money
 from chainette.cli.wording import ICONS, Glyphs, clock, count, counted, one_line, rate
 from chainette.events import EngineCount, NodeCount
 
@@ -190,10 +191,14 @@ def _engine_words(
         return
     if over:
         text.append(f"{counted(load.calls, 'call')}{dot}{counted(load.completion_tokens, 'token')} written")
+        if load.cached_tokens:
+            text.append(f"{dot}{count(load.cached_tokens)} of {count(load.prompt_tokens)} read were cached")
+        if load.cost is not None:
+            text.append(f"{dot}cost {money(load.cost)}")
         _errors(text, load, dot)
         return
-    if known.state == "stopped":
-        text.append(f"stopped{dot}", style=QUIET)
+    if known.state in ("stopped", "asleep"):
+        text.append(f"{known.state}{dot}", style=QUIET)
     text.append(f"{count(load.running)}/{count(load.window)} running{dot}{count(load.waiting)} waiting")
     text.append(f"{dot}{count(tokens)} tokens/s{dot}{counted(load.calls, 'call')}")
     _errors(text, load, dot)

@@ -135,7 +135,7 @@ def say_report(target: str, options: RunOptions, as_json: bool, icons: bool, cal
         return 2
     from chainette.cli.devices import what_is_here
 
-    report = {**checked.report(), "devices": what_is_here()}
+    report = {**checked.report(), "devices": what_is_here(checked.registry.declared_devices)}
     if call is not None:
         from chainette.cli.dry import call_problems
 
@@ -164,7 +164,7 @@ def _problems(error: Any) -> list[dict[str, str]]:
 
 
 def report_lines(report: dict[str, Any], signs: Glyphs) -> list[Text]:
-    """The report as text: nodes, engines, devices, problems."""
+    """The report as text: nodes, engines, plan, devices, problems."""
     from chainette.cli.screen import NAME, QUIET, line
     from chainette.cli.wording import counted, one_line
 
@@ -176,7 +176,10 @@ def report_lines(report: dict[str, Any], signs: Glyphs) -> list[Text]:
         lines += [line(), line(("engines", NAME))]
         lines += [_engine_line(engine) for engine in report["engines"]]
     from chainette.cli.devices import device_words
+    from chainette.cli.plan_text import plan_lines
 
+    if plan := plan_lines(report["plan"], report["nodes"], signs):
+        lines += [line(), *plan]
     lines += [line(), line(("devices", NAME))]
     lines += [line(f"  {name:<8} {words}") for name, words in device_words(report["devices"])]
     return [*lines, line(), *_problem_lines(report["problems"], signs)]

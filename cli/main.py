@@ -8,7 +8,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chainette.cli import cancel, devices, diff, init, inspect, resume, retry, run, runs, show, why
+from chainette.cli import (
+    cancel,
+    devices,
+    diff,
+    engines,
+    init,
+    inspect,
+    kill,
+    resume,
+    retry,
+    run,
+    runs,
+    show,
+    warmup,
+    why,
+)
 
 
 def dashed(args: list[str]) -> list[str]:
@@ -24,7 +39,7 @@ def dashed(args: list[str]) -> list[str]:
     return result
 
 
-LATER = ("engines", "export", "kill", "push", "stats", "view", "warmup")
+LATER = ("export", "push", "stats", "view")
 """Commands that are designed and not here yet."""
 
 # Typer brings its own copy of click or uses the one that is installed, by its version.
@@ -105,6 +120,9 @@ app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("why")(why.why)
+app.command("warmup")(warmup.warmup)
+app.command("kill")(kill.kill)
+app.command("engines")(engines.engines)
 app.command("init")(init.init)
 app.command("devices")(devices.devices)
 

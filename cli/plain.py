@@ -10,8 +10,12 @@ from types import TracebackType
 from typing import TextIO
 
 from chainette.cli.progress import RunState
-from chainette.cli.wording import clock, count, counted, one_line, rate, seconds
+from chainette.cli.summary import money
+from chainette.cli.wording import clock, count, counted, died_words, one_line, rate, seconds
 from chainette.events import (
+    EngineAsleep,
+    EngineAwake,
+    EngineDied,
     EngineStarted,
     EngineStarting,
     EngineStopped,
@@ -65,8 +69,14 @@ class PlainLines:
         match event:
             case RunStarted():
                 self._start(event)
-            case EngineStarted(engine, _, took):
-                self._say(f"engine {engine}: ready after {seconds(took)}")
+            case EngineStarted():
+                self._say(f"engine {event.engine}: {started_words(event)}")
+            case EngineDied(engine, _, why):
+                self._say(f"warning: {died_words(engine, why)}")
+            case EngineAsleep(engine, reason):
+                self._say(f"engine {engine}: asleep, {reason}")
+            case EngineAwake(engine, took):
+                self._say(f"engine {engine}: awake after {seconds(took)}")
             case EngineStopped(engine, reason):
                 self._say(f"engine {engine}: stopped" + (f": {reason}" if reason else ""))
             case Warned(message):
@@ -105,6 +115,10 @@ class PlainLines:
         self._stream.flush()
 
 
+def started_words(event: EngineStarted) -> str:
+    return "warm already" if event.warm else f"ready after {seconds(event.seconds)}"
+
+
 def progress_words(state: RunState) -> str:
     """Everything the live view shows, on one line."""
     total, over = state.rows_total(), state.finished is not None
@@ -122,7 +136,9 @@ def progress_words(state: RunState) -> str:
         parts.append(f"{node_id} {count(node.done)}{failed}{dropped}")
     for name, load in state.engines.items():
         if over:
-            parts.append(f"{name} {counted(load.calls, 'call')}, {counted(load.completion_tokens, 'token')} written")
+            cost = "" if load.cost is None else f", cost {money(load.cost)}"
+            written = counted(load.completion_tokens, "token")
+            parts.append(f"{name} {counted(load.calls, 'call')}, {written} written{cost}")
             continue
         busy = f"{load.running}/{load.window} running, {count(load.waiting)} waiting"
         parts.append(f"{name} {busy}, {count(state.token_rate(name))} tokens/s")

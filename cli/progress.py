@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chainette.cli.drawing import TreeLine, tree_lines
-from chainette.cli.wording import ICONS, Glyphs, one_line
+from chainette.cli.wording import ICONS, Glyphs, died_words, one_line
 from chainette.events import (
     ChunkCommitted,
+    EngineAsleep,
+    EngineAwake,
     EngineCount,
+    EngineDied,
     EngineStarted,
     EngineStarting,
     EngineStopped,
@@ -98,6 +101,13 @@ class RunState:
                 self._engine(engine, description, "starting", now_s)
             case EngineStarted(engine, description):
                 self._engine(engine, description, "ready", now_s)
+            case EngineDied(engine, _, why):
+                self._engine(engine, "", "starting", now_s)
+                self.warnings.append(died_words(engine, why))
+            case EngineAsleep(engine):
+                self._engine(engine, "", "asleep", now_s)
+            case EngineAwake(engine):
+                self._engine(engine, "", "ready", now_s)
             case EngineStopped(engine, reason):
                 self._engine(engine, "", "stopped", now_s).reason = reason
             case Warned(message):

@@ -185,7 +185,7 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
 
     from chainette.cli.trouble import FAILED_ROWS, INTERRUPTED, STOPPED, exit_code, report
     from chainette.cli.wording import run_word
-    from chainette.errors import ChainError, ChainetteError
+    from chainette.errors import ChainError, ChainetteError, PlanError
     from chainette.files.remote_names import is_remote
 
     out, err = sys.stdout, sys.stderr
@@ -200,7 +200,7 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
         began = watcher.state.started is not None
         if screen.json_logs:
             _say_error(watcher, error, exit_code(error, began))
-        if isinstance(error, ChainError) and loaded and not began:
+        if isinstance(error, ChainError | PlanError) and loaded and not began:
             error.add_note(f"next: chainette inspect {shlex.quote(call.target)}")
         if watcher.state.started is not None and isinstance(error, ChainetteError):
             folder = watcher.state.started.folder

@@ -35,6 +35,8 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     rows = finished.rows_in - finished.rows_before
     if finished.elapsed_s > 0 and rows > 0 and finished.state == "done":
         text.append(f"{dot}{rate(rows / finished.elapsed_s)}", style=QUIET)
+    if finished.cost is not None:
+        text.append(f"{dot}cost {money(finished.cost)}")
     lines = [text]
     if finished.message and finished.message != finished.state:
         lines.append(Text(f"  {one_line(finished.message)}", style=style))
@@ -43,6 +45,13 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     for word, command in next_commands(finished) if kept else ():
         lines.append(line(f"  {word:<8}", (command, NAME)))
     return lines
+
+
+def money(amount: float) -> str:
+    """`0`, `0.00042`, `0.37`, `1,204.50`: in whatever currency the prices are."""
+    if amount >= 1:
+        return f"{amount:,.2f}"
+    return f"{amount:.6f}".rstrip("0").rstrip(".") or "0" if amount == 0 or amount >= 1e-6 else "under 0.000001"
 
 
 def next_commands(finished: RunFinished) -> list[tuple[str, str]]:

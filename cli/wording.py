@@ -105,3 +105,8 @@ def run_word(folder: str) -> str:
     """How `show` is told which run: by its name when it lies in `runs/`, else by its path."""
     path = Path(folder)
     return shlex.quote(path.name if path.parent == Path("runs") else folder)
+
+
+def died_words(engine: str, why: str) -> str:
+    """The reason without the end of the log, which `events.jsonl` has."""
+    return f"engine {engine} died and is started again: {why.partition(chr(10))[0].rstrip(':')}"

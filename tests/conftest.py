@@ -10,11 +10,14 @@ from chainette.specs import EngineSpec, default_registry
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path, monkeypatch):
+def _own_place(tmp_path, tmp_path_factory, monkeypatch):
     """Runs land in the test's folder, and no engines.yml or variable of the developer's is found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("CHAINETTE_ENGINES", raising=False)
+    monkeypatch.delenv("CHAINETTE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture(autouse=True)

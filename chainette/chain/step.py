@@ -49,6 +49,8 @@ class Step:
     priority: int = 0
     """Higher goes first among the steps that share an engine; equal: the later step."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    lora: str | None = None
+    """The engine's adapter that answers, by its name in the engine's `adapters`."""
     images: str | None = None
     """Field of the input with an image (URL, data URL, path or bytes) or a list of them."""
 
@@ -144,6 +146,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "engine_name": (_text_or_none, "a name or None"),
     "output_format_instruction": (_text_or_none, "text or None"),
     "images": (_text_or_none, "the name of a field"),
+    "lora": (_text_or_none, "the name of an adapter"),
     "yield_output": (lambda value: isinstance(value, bool), "True or False"),
     "n": (lambda value: value is None or _whole(value, 1), "a whole number from 1"),
     "retries": (lambda value: _whole(value, 0), "a whole number from 0"),

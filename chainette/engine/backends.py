@@ -25,7 +25,8 @@ def queued(slots: int) -> int:
 @dataclass(frozen=True, slots=True)
 class Launch:
     """How to start an engine's process. It reads `settings` as one line of JSON from its standard input, ends when
-    that is closed, and says `listening on URL` on its standard output."""
+    that is closed (unless a line `stay` came before: a warm engine is let go so), and says `listening on URL` on its
+    standard output, before or after it is healthy."""
 
     command: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False)
@@ -62,12 +63,30 @@ class Backend(Protocol):
         """The fields of a request that are the same for all rows of a step, `messages` left out."""
         ...
 
-    def launch(self, spec: EngineSpec) -> Launch:
-        """Asked only where `base_url` is None.
+    def launch(self, spec: EngineSpec, devices: int = 0) -> Launch:
+        """How to start one replica; asked only where `base_url` is None. `devices` is how many it is given: which ones
+        is said by the environment, CUDA_VISIBLE_DEVICES, and not by the backend.
 
         Raises:
             EngineStartError: a file or a library is missing, with what to do about it.
         """
+        ...
+
+    def settled(self, spec: EngineSpec) -> EngineSpec:
+        """The spec with all that its servers' start decides, where nobody decided it before."""
+        ...
+
+    def left_out(self, spec: EngineSpec) -> list[str]:
+        """What the user has said of a server of ours and will not get, and why."""
+        ...
+
+    def unfit_sampling(self, spec: EngineSpec, sampling: SamplingParams) -> list[str]:
+        """Values that it would refuse for every row, and why."""
+        ...
+
+    def with_sleep(self, spec: EngineSpec) -> EngineSpec | None:
+        """The spec whose servers can give their devices' memory back by `POST /sleep` and take it again by
+        `POST /wake_up`; None where they cannot, or the user does not want it."""
         ...
 
     def connect(self, spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:

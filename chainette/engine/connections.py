@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 from typing import TYPE_CHECKING
 
 from chainette.engine.replies import GATEWAY_STATUS, Absence, Unanswered, Unserved
@@ -16,6 +17,7 @@ KEEPALIVE_S = 4.0
 """Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection under our hands."""
 CONNECT_TIMEOUT_S = 30.0
 ALIVE_TIMEOUT_S = 5.0
+_METRICS = re.compile(r"(/v1)?/chat/completions")
 SHORT_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """No connection, but for want of something on this machine."""
 
@@ -23,7 +25,7 @@ SHORT_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
 class Connections:
     """A pool without a limit: how many there are is the engine's window."""
 
-    __slots__ = ("broken", "loop", "models_url", "session", "url")
+    __slots__ = ("broken", "loop", "metrics_url", "models_url", "session", "url")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, url: str, headers: dict[str, str]) -> None:
         import aiohttp
@@ -32,6 +34,7 @@ class Connections:
         self.loop = loop
         self.url = URL(url)
         self.models_url = URL(url.replace("/chat/completions", "/models", 1))
+        self.metrics_url = URL(_METRICS.sub("/metrics", url, count=1))
         self.broken = (aiohttp.ClientError, OSError, ValueError)
         self.session: ClientSession = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=300),
@@ -42,15 +45,24 @@ class Connections:
             proxy=_proxy(self.url.scheme, self.url.host or ""),
         )
 
-    async def alive(self) -> bool:
+    async def alive(self, within_s: float) -> bool:
         """Whether a server answers when it is asked for its models, with whatever it says."""
         try:
-            async with asyncio.timeout(ALIVE_TIMEOUT_S):
+            async with asyncio.timeout(min(within_s, ALIVE_TIMEOUT_S)):
                 response = await self.session.get(self.models_url, allow_redirects=False)
         except self.broken:  # a TimeoutError is an OSError
             return False
         response.close()
         return response.status not in GATEWAY_STATUS
+
+    async def metrics(self) -> bytes | None:
+        """What the server says of itself at /metrics, or None."""
+        try:
+            async with asyncio.timeout(ALIVE_TIMEOUT_S):
+                response = await self.session.get(self.metrics_url, allow_redirects=False)
+                return await response.read() if response.status == 200 else None
+        except self.broken:  # a TimeoutError is an OSError
+            return None
 
     def explain(self, error: Exception) -> Exception:
         """What went wrong, in the same words in every run: without addresses, and without what only timing decides."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from chainette.engine import endpoint_only
 from chainette.engine.backends import Launch, Running, queued
 from chainette.engine.endpoint import EndpointEngine, PreparedCall
 from chainette.engine.gguf_file import is_gguf, trained_context_length
@@ -23,6 +24,7 @@ from chainette.engine.openai import sampling_fields
 from chainette.engine.process import python_file
 from chainette.engine.protocol import Answer, CallError, Engine, Message
 from chainette.engine.replies import read_answer
+from chainette.engine.runaways import closed_schema
 from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -53,7 +55,7 @@ def _missing(spec: EngineSpec) -> str:
         return "needs the package xllamacpp: pip install xllamacpp"
     if not _has_avx2():
         return "llama.cpp's wheel needs a processor with AVX2, which this one lacks; use an endpoint instead"
-    if spec.replicas > 1:
+    if spec.replicas not in (None, 1):
         return "takes no `replicas`: `slots` says how many answers are made at the same time"
     if not spec.model and not DEMO_MODEL.is_file():
         return f"the demo model is missing from the installation ({DEMO_MODEL}); install chainette again"
@@ -96,11 +98,11 @@ def grammar(schema: dict[str, Any]) -> str:
 
     Source: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
     """
-    strict = {**schema, "x-guidance": {"whitespace_flexible": False, "lenient": True}}
+    strict = {**closed_schema(schema), "x-guidance": {"whitespace_flexible": False, "lenient": True}}
     return f"%llguidance {{}}\nstart: %json {orjson.dumps(strict).decode()}"
 
 
-def launch(spec: EngineSpec) -> Launch:
+def launch(spec: EngineSpec, devices: int = 0) -> Launch:
     model = model_file(spec)
     threads = 1 if model.stat().st_size < SMALL_MODEL_BYTES else min(4, os.cpu_count() or 1)
     context_length = spec.context_length or min(
@@ -126,6 +128,12 @@ def launch(spec: EngineSpec) -> Launch:
         "verbosity": -1,
     }
     return Launch(python_file(Path(__file__).with_name("llama_server.py")), settings, key)
+
+
+settled = endpoint_only.settled
+left_out = endpoint_only.left_out
+unfit_sampling = endpoint_only.unfit_sampling
+with_sleep = endpoint_only.with_sleep
 
 
 def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
@@ -167,7 +175,9 @@ class PreparedSamples(PreparedCall):
 class EmbeddedEngine(EndpointEngine):
     """The client of our llama.cpp server. Tries each schema once, since a grammar that does not compile is ignored."""
 
-    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> PreparedCall:
+    def prepare(
+        self, schema: dict[str, Any] | None, sampling: SamplingParams, adapter: str | None = None
+    ) -> PreparedCall:
         first = super().prepare(schema, sampling.model_copy(update={"n": None}))
         first.checked = schema is None
         singles = [first]
@@ -189,6 +199,7 @@ class EmbeddedEngine(EndpointEngine):
                 continue
             whole.choices += answer.choices
             whole.completion_tokens += answer.completion_tokens
+            whole.cached_tokens += answer.cached_tokens
             whole.sent += answer.sent
         assert whole is not None
         whole.seconds = time.monotonic() - began

@@ -21,12 +21,14 @@ import orjson
 
 from chainette.engine import replies
 from chainette.engine.backends import backend_of
-from chainette.engine.connections import Connections
+from chainette.engine.connections import ALIVE_TIMEOUT_S, Connections
 from chainette.engine.openai import shown
+from chainette.engine.pace import Gate, gauged, pace_of
 from chainette.engine.protocol import Answer, CallError, Message
 from chainette.engine.replies import Barred, Lost, Place, Unanswered, Unserved
+from chainette.engine.request_json import constant_part, unsayable, unsendable
 from chainette.engine.signs import Signs, Trouble
-from chainette.errors import ChainError, EngineDiedError, EngineError, Problem
+from chainette.errors import ChainError, EngineDiedError, EngineError
 from chainette.specs import EngineSpec, SamplingParams
 
 Prompt = str | list[Message]
@@ -34,6 +36,8 @@ AnyCallError = TypeVar("AnyCallError", bound=CallError)
 
 LARGE_BODY_BYTES = 1 << 20
 """From here on aiohttp wants a file-like body."""
+BYTES_PER_TOKEN = 4
+"""Of a request's body, for what it is counted as until its reply tells."""
 
 
 @dataclass(slots=True)
@@ -44,11 +48,15 @@ class PreparedCall:
     schema: dict[str, Any] | None = field(repr=False)
     checked: bool = True
     """False until the engine has tried the schema once; see `EndpointEngine.before_first`."""
+    most_tokens: int | None = None
+    """That all its answers together may have, where the sampling says so."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 class EndpointEngine:
     """An engine behind HTTP. One connection pool per event loop, made when first needed."""
+
+    devices = 0
 
     def __init__(
         self,
@@ -59,7 +67,6 @@ class EndpointEngine:
         window: int | None = None,
         died: Callable[[], str | None] | None = None,
         warn: Callable[[str], None] | None = None,
-        replica: int = 0,
     ) -> None:
         """`base_url`, `api_key` and `window` override the spec's, for a server of ours.
 
@@ -71,11 +78,11 @@ class EndpointEngine:
             raise EngineDiedError(f'engine "{spec.name}" has no endpoint and was not started')
         self.spec = spec
         self._backend = backend
-        self._window = window or backend.window(spec)
+        self._ours = base_url is not None
+        self._pace = pace_of(spec, window or backend.window(spec), ours=self._ours)
         self._key = api_key or key_of(spec)
         self._died = died
         self._warn = warn
-        self._replica = replica
         self._completions = url if url.endswith("/chat/completions") else _joined(url, "/chat/completions")
         self._place = Place(spec.name, shown(self._completions), spec.model, _key_hint(spec, self._key))
         self._signs = Signs()
@@ -87,39 +94,88 @@ class EndpointEngine:
 
     @property
     def window(self) -> int:
-        return self._window
+        return self._pace.window
 
-    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> PreparedCall:
+    def follow(self, changed: Callable[[], None]) -> None:
+        self._pace.follow(changed)
+
+    async def attend(self) -> None:
+        if not gauged(self.spec):
+            return
+        from chainette.engine.gauge import attend
+
+        await attend(self._metrics, self._pace)
+        if not self._ours:
+            self._pace.judge()
+
+    async def _metrics(self) -> bytes | None:
+        return await self._connections().metrics()
+
+    def prepare(
+        self, schema: dict[str, Any] | None, sampling: SamplingParams, adapter: str | None = None
+    ) -> PreparedCall:
         fields: dict[str, Any] = {}
         try:
             fields = self._backend.body(self.spec, schema, sampling)
-            constant = orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
+            if adapter is not None:
+                fields["model"] = adapter
+            constant = constant_part(fields)
         except TypeError as error:
-            raise ChainError(_unsendable(self.spec, fields, error)) from None
-        return PreparedCall(constant[:-1] + b',"messages":', schema)
+            raise ChainError(unsendable(self.spec, fields, error)) from None
+        most = sampling.max_tokens * (sampling.n or 1) if sampling.max_tokens else None
+        return PreparedCall(constant[:-1] + b',"messages":', schema, most_tokens=most)
 
     async def call(self, prepared: PreparedCall, messages: list[Message], timeout_s: float | None = None) -> Answer:
-        whole_s = self.spec.request_timeout_s
-        limit_s = whole_s if timeout_s is None or timeout_s > whole_s else timeout_s
         began = time.monotonic()
         try:
             body = prepared.head + orjson.dumps(messages) + b"}"
         except TypeError as error:
-            raise _unsayable(error) from None
+            raise unsayable(error) from None
         try:
-            async with asyncio.timeout(limit_s):
-                if not prepared.checked:
-                    await self._check(prepared)
-                return await self._send(body)
+            return await self._request(prepared, body, timeout_s)
         except Unanswered as error:
             failure = error
         except CallError as error:
             raise self._judged(error) from None
         except TimeoutError:
-            raise _late(limit_s, whole_s) from None
-        return await self._send_again(body, failure, timeout_s, began)
+            raise _unsent(self._pace.held_by) from None
+        return await self._send_again(prepared, body, failure, timeout_s, began)
 
-    async def _send(self, body: bytes) -> Answer:
+    async def _request(self, prepared: PreparedCall, body: bytes, left_s: float | None) -> Answer:
+        """One request, when its turn has come, which takes of the row's `left_s` but not of the request's own time.
+
+        Raises:
+            TimeoutError: its turn did not come.
+        """
+        gate, taken = self._pace.gate(), None
+        if not gate.enters():
+            began = time.monotonic()
+            async with asyncio.timeout(left_s):
+                taken = await gate.turn(len(body) / BYTES_PER_TOKEN + self._pace.answer_tokens(prepared.most_tokens))
+            left_s = None if left_s is None else left_s - (time.monotonic() - began)
+        whole_s = self.spec.request_timeout_s
+        limit_s = whole_s if left_s is None or left_s > whole_s else left_s
+        tokens: int | None = None
+        written = 0
+        try:
+            async with asyncio.timeout(limit_s):
+                if not prepared.checked:
+                    await self._check(prepared)
+                answer = await self._send(body, gate)
+            written = answer.completion_tokens
+            tokens = answer.prompt_tokens + written or None  # of an endpoint that does not tell, the guess stays
+            return answer
+        except Unanswered as refusal:
+            tokens = 0 if refusal.crowded else None
+            raise
+        except TimeoutError:
+            raise _late(limit_s, whole_s) from None
+        finally:
+            gate.leave()
+            if taken is not None and tokens is not None:
+                self._pace.settle(taken, tokens, written)
+
+    async def _send(self, body: bytes, gate: Gate) -> Answer:
         signs = self._signs
         signs.requests = number = signs.requests + 1
         started_s = time.time()
@@ -134,13 +190,17 @@ class EndpointEngine:
             if number > signs.newest:
                 signs.newest = number
         if status != 200:
-            raise replies.refuse(status, headers, content, self._place)
+            refusal = replies.refuse(status, headers, content, self._place)
+            if isinstance(refusal, Unanswered) and refusal.crowded:
+                self._pace.refused(number, signs.requests, gate.in_flight, refusal.retry_after_s)
+            raise refusal
         answer = replies.read_answer(content)
         answer.started_s = started_s
         answer.seconds = time.perf_counter() - began
-        answer.replica = self._replica
         signs.proven = True
         signs.answered_s = started_s + answer.seconds
+        if self._pace.listens:
+            self._pace.answered(number, signs.requests, gate.full, answer.seconds, answer.completion_tokens)
         return answer
 
     async def post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -160,25 +220,20 @@ class EndpointEngine:
         except pool.broken as error:
             raise pool.explain(error) from None
 
-    async def _send_again(self, body: bytes, failure: Unanswered, timeout_s: float | None, began: float) -> Answer:
+    async def _send_again(
+        self, prepared: PreparedCall, body: bytes, failure: Unanswered, timeout_s: float | None, began: float
+    ) -> Answer:
         """Goes on after a first request that was not answered. Only here does a call pay for its retries."""
         from chainette.engine.retries import retried
 
         trouble = Trouble(self._signs)
-        whole_s = self.spec.request_timeout_s
 
         def remaining_s() -> float | None:
             return None if timeout_s is None else timeout_s - (time.monotonic() - began)
 
         async def send() -> Answer:
             trouble.again()
-            left_s = remaining_s()
-            limit_s = whole_s if left_s is None else min(left_s, whole_s)
-            try:
-                async with asyncio.timeout(limit_s):
-                    return await self._send(body)
-            except TimeoutError:
-                raise _late(limit_s, whole_s) from None
+            return await self._request(prepared, body, remaining_s())
 
         try:
             return await retried(send, failure, self.spec, remaining_s)
@@ -205,9 +260,9 @@ class EndpointEngine:
             "Start it again, then go on with `chainette resume`"
         )
 
-    async def alive(self) -> bool:
+    async def alive(self, within_s: float = ALIVE_TIMEOUT_S) -> bool:
         """Whether anything answers at the endpoint, calls aside."""
-        return await self._connections().alive()
+        return await self._connections().alive(within_s)
 
     async def _check(self, prepared: PreparedCall) -> None:
         async with prepared.lock:
@@ -224,11 +279,9 @@ class EndpointEngine:
         sampling: SamplingParams | None = None,
         schema: dict[str, Any] | None = None,
     ) -> list[str]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self.agenerate(prompts, sampling, schema))
-        raise RuntimeError("generate() blocks and an event loop runs here: use `await engine.agenerate(...)`")
+        from chainette.engine.generate import blocking
+
+        return blocking(self.agenerate, prompts, sampling, schema)
 
     async def agenerate(
         self,
@@ -315,24 +368,12 @@ def _key_hint(spec: EngineSpec, key: str | None) -> str:
 def _late(limit_s: float, whole_s: float) -> CallError:
     """What a row had left of its time differs from run to run, and so is no part of the message."""
     within = f"{whole_s:g} s (request_timeout_s)" if limit_s == whole_s else "the row's time"
-    return CallError("timeout", f"the endpoint gave no answer within {within}")
+    return CallError("timeout", f"the endpoint gave no answer within {within}", sent=1)
 
 
-def _unsayable(error: TypeError) -> CallError:
-    """orjson's complaint about a prompt, before anything was sent."""
-    what = "is no valid UTF-8" if "surrogates" in str(error) else "cannot be sent as JSON"
-    return CallError("prompt", f"the prompt {what}: {error}", sent=0)
-
-
-def _unsendable(spec: EngineSpec, fields: dict[str, Any], error: TypeError) -> Problem:
-    """Names the field of a request that JSON cannot hold; without fields it was the schema's grammar."""
-    where = f'engine "{spec.name}"'
-    for name, value in fields.items():
-        try:
-            orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError as reason:
-            return Problem(where, f"the request field `{name}` cannot be sent as JSON: {reason}")
-    return Problem(where, f"the output model's schema cannot be sent as JSON: {error}")
+def _unsent(held_by: str) -> CallError:
+    because = f": it was not sent, for it waited for the {held_by}" if held_by else ""
+    return CallError("timeout", f"the endpoint gave no answer within the row's time{because}", sent=0)
 
 
 def _joined(url: str, path: str) -> str:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from chainette.engine.protocol import Engine, Message
 from chainette.specs import SamplingParams
+
+
+def blocking(agenerate: Callable[..., Coroutine[Any, Any, list[str]]], *args: Any) -> list[str]:
+    """What `agenerate` gives, for code without an event loop.
+
+    Raises:
+        RuntimeError: a loop runs here, and would stand still.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(agenerate(*args))
+    raise RuntimeError("generate() blocks and an event loop runs here: use `await engine.agenerate(...)`")
 
 
 async def generate(

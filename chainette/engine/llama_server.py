@@ -1,7 +1,8 @@
 """The process that serves a GGUF file with llama.cpp's own server. Run as a file by `chainette.engine.embedded`.
 
 Reads its settings as one line of JSON from standard input, says `listening on URL` on standard output, and ends when
-standard input is closed: then its parent is gone, however that came about. Imports nothing of Chainette, to start fast.
+standard input is closed: then its parent is gone, however that came about, unless it said `stay` before. Imports
+nothing of Chainette, to start fast.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import os
 import sys
 import threading
-import time
 from typing import Any
 
 MISSING_LIBRARY = """\
@@ -24,8 +24,9 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if not line:
         return
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    threading.Thread(target=_end_when_orphaned, args=(parent,), daemon=True).start()
+    stays = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(stays,), daemon=True).start()
+    threading.Thread(target=_end_when_orphaned, args=(parent, stays), daemon=True).start()
     # Standard output carries one line to the parent; what the library prints goes to the log.
     announce = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -56,18 +57,20 @@ def _set(params: Any, name: str, value: Any) -> None:
     setattr(params, last, {value} if last == "model_alias" else value)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(stays: threading.Event) -> None:
     # The descriptor itself: a read through `sys.stdin` holds its lock, and the interpreter could not shut down.
-    while os.read(0, 4096):
-        pass
+    while said := os.read(0, 4096):
+        if b"stay" in said:
+            stays.set()
+            return
     os._exit(0)
 
 
-def _end_when_orphaned(parent: int) -> None:
+def _end_when_orphaned(parent: int, stays: threading.Event) -> None:
     """Another child that our parent forked may still hold the other end of standard input open."""
-    while os.name == "posix" and os.getppid() == parent:
-        time.sleep(1)
-    if os.name == "posix":
+    while os.name == "posix" and os.getppid() == parent and not stays.wait(1):
+        pass
+    if os.name == "posix" and not stays.is_set():
         os._exit(0)
 
 

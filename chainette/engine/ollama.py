@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainette.engine import openai
-from chainette.engine.backends import Launch, Running
+from chainette.engine import endpoint_only, openai
+from chainette.engine.backends import Running
 from chainette.engine.protocol import Engine
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
@@ -37,8 +37,11 @@ def body(spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingPara
     return openai.body(spec, schema, sampling)
 
 
-def launch(spec: EngineSpec) -> Launch:
-    return openai.launch(spec)
+launch = endpoint_only.launch
+settled = endpoint_only.settled
+left_out = endpoint_only.left_out
+unfit_sampling = endpoint_only.unfit_sampling
+with_sleep = endpoint_only.with_sleep
 
 
 def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:

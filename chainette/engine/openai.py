@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running
+from chainette.engine import endpoint_only
+from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Running
 from chainette.engine.protocol import Engine
-from chainette.errors import EngineStartError
 from chainette.specs import Capabilities, EngineSpec, SamplingParams
 
 OPENAI = "https://api.openai.com/v1"
@@ -32,8 +32,11 @@ def base_url(spec: EngineSpec) -> str:
     return spec.endpoint or OPENAI
 
 
-def launch(spec: EngineSpec) -> Launch:
-    raise EngineStartError(f'engine "{spec.name}" is an endpoint; there is nothing to start')
+launch = endpoint_only.launch
+settled = endpoint_only.settled
+left_out = endpoint_only.left_out
+unfit_sampling = endpoint_only.unfit_sampling
+with_sleep = endpoint_only.with_sleep
 
 
 def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:

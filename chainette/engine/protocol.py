@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,9 +34,14 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    prompt_logprobs: Any = None
     started_s: float = 0.0
     """`time.time()` when the request that was answered left us."""
     seconds: float = 0.0
+    queue_s: float | None = None
+    """Waited in the engine before it was taken up, where the server tells; so with `first_token_s`."""
+    first_token_s: float | None = None
+    """From the request's arrival at the engine to its first token."""
     replica: int = 0
     sent: int = 1
     """Requests it took, those refused or cut included."""
@@ -59,14 +65,25 @@ class Engine(Protocol):
     """A live engine."""
 
     spec: EngineSpec
+    devices: int
+    """It has for itself, all replicas together."""
 
     @property
     def window(self) -> int:
-        """Calls that may be in flight at once without any of them waiting for long."""
+        """Calls that should be in flight: a few more than the engine can run at once. May change at any time."""
         ...
 
-    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams) -> Prepared:
-        """`schema` is the JSON schema of the output model; None asks for free text."""
+    def follow(self, changed: Callable[[], None]) -> None:
+        """From now on `changed` is called, on the event loop, whenever `window` has become another."""
+        ...
+
+    async def attend(self) -> None:
+        """Looks after the window while the engine is in use: returns at once where there is nothing to do, else runs
+        until it is cancelled. Once per lease, beside the calls."""
+        ...
+
+    def prepare(self, schema: dict[str, Any] | None, sampling: SamplingParams, adapter: str | None = None) -> Prepared:
+        """`schema` is the JSON schema of the output model; None asks for free text. `adapter` is a LoRA's name."""
         ...
 
     async def call(self, prepared: Any, messages: list[Message], timeout_s: float | None = None) -> Answer:

@@ -19,6 +19,8 @@ RAW_CHARS = 2_000
 """How much of a reply that cannot be used is kept."""
 
 RETRIED_STATUS = frozenset({408, 409, 429})
+CROWDED_STATUS = frozenset({429, 529})
+"""Too many requests, and what Anthropic says for it; a 503 that says when to come back means the same."""
 GATEWAY_STATUS = frozenset({502, 503, 504, *range(520, 528), 530})
 """What a proxy says for a server that is not there, and a server that is not ready."""
 
@@ -75,13 +77,15 @@ class Unanswered(Exception):
         retry_after_s: float | None = None,
         absence: Absence | None = None,
         barred: bool = False,
+        crowded: bool = False,
     ) -> None:
-        """`barred`: what helps is a person, not another try."""
+        """`barred`: what helps is a person, not another try. `crowded`: it was one request too many."""
         super().__init__(message)
         self.raw = raw
         self.retry_after_s = retry_after_s
         self.absence = absence
         self.barred = barred
+        self.crowded = crowded
 
 
 class Unserved(CallError):
@@ -121,7 +125,7 @@ def read_answer(body: bytes) -> Answer:
     declined = choices[0].declined
     if declined is not None and all(choice.declined for choice in choices):
         raise CallError("refused", declined, raw=choices[0].text[:RAW_CHARS])
-    answer = Answer(choices)
+    answer = Answer(choices, prompt_logprobs=_writable(reply.get("prompt_logprobs")))
     usage = reply.get("usage")
     if isinstance(usage, dict):
         answer.prompt_tokens = _count(usage.get("prompt_tokens"))
@@ -129,7 +133,22 @@ def read_answer(body: bytes) -> Answer:
         details = usage.get("prompt_tokens_details")
         if isinstance(details, dict):
             answer.cached_tokens = _count(details.get("cached_tokens"))
+    metrics = reply.get("metrics")
+    if isinstance(metrics, dict):
+        _read_times(answer, metrics)
     return answer
+
+
+def _read_times(answer: Answer, metrics: dict[str, Any]) -> None:
+    """vLLM counts the time to the first token from when the request was taken up.
+
+    Source: https://docs.vllm.ai/en/latest/cli/serve.html (--enable-per-request-metrics)
+    """
+    queue_ms, first_ms = metrics.get("queue_time_ms"), metrics.get("time_to_first_token_ms")
+    if isinstance(queue_ms, int | float) and queue_ms >= 0:
+        answer.queue_s = queue_ms / 1000
+        if isinstance(first_ms, int | float) and first_ms >= 0:
+            answer.first_token_s = (queue_ms + first_ms) / 1000
 
 
 def _in_order(choices: Any) -> Any:
@@ -237,12 +256,15 @@ def refuse(status: int, headers: Mapping[str, str], body: bytes, place: Place) -
     if status in (400, 413, 422, 500) and _CONTEXT_LENGTH.search(words):
         return _too_long(said, raw)
     if status in RETRIED_STATUS or status >= 500:
+        asked_s = retry_after_s(headers)
+        barred = "insufficient_quota" in words
         return Unanswered(
             f"the endpoint answered {status}" + (f": {said}" if said else ""),
             raw=raw,
-            retry_after_s=retry_after_s(headers),
+            retry_after_s=asked_s,
             absence="gateway" if status in GATEWAY_STATUS else None,
-            barred="insufficient_quota" in words,
+            barred=barred,
+            crowded=not barred and (status in CROWDED_STATUS or (status == 503 and asked_s is not None)),
         )
     if 300 <= status < 400:
         target = headers.get("Location", "elsewhere")

@@ -84,6 +84,9 @@ class _Tries:
         except Unanswered as error:
             self.last = error
             raise
+        except TimeoutError:
+            self.sent -= 1  # its turn did not come
+            raise
         except CallError as error:
             error.sent = self.sent
             raise

@@ -36,6 +36,7 @@ FaultKind = Literal[
     "decline",  # a `refusal` in place of the text
     "context_length",  # 400 that speaks of the context length
     "redirect",  # 307 to another host
+    "die",  # the process ends at once
 ]
 
 
@@ -70,6 +71,14 @@ class Script(BaseModel):
     """Of the lognormal distribution; 0 makes every answer take `service_mean_s`."""
     slots: int | None = Field(default=None, ge=1)
     """Answers made at the same time; further requests wait for a free one. None: no limit."""
+    most_in_flight: int | None = Field(default=None, ge=1)
+    """Requests at once above which further ones are refused with 429."""
+    retry_after_s: float | None = Field(default=None, ge=0)
+    """Said with that 429."""
+    cached_share: float = Field(default=0.0, ge=0, le=1)
+    """Of a prompt's tokens, said to have been cached."""
+    metrics: bool = False
+    """Whether replies carry the times vLLM sends with `--enable-per-request-metrics`."""
     seed: int = 0
     answers: dict[str, Any] = Field(default_factory=dict)
     """By a part of the prompt: the answer, a text or a value to be written as JSON. The first that is found counts."""
@@ -89,6 +98,10 @@ class Script(BaseModel):
     """Count the answers of each prompt, for `repeated` and `prompt_answers_max`."""
     capture: int = Field(default=0, ge=0)
     """How many of the last request bodies are kept for looking at."""
+    hosted: bool = False
+    """As an engine: a server process of ours, like vLLM's, that takes devices; for trying plans and deaths out."""
+    sleeps: bool = False
+    """Whether that server can be put to sleep."""
 
     @classmethod
     def parse(cls, fields: dict[str, Any], where: str = "script") -> Script:
@@ -207,6 +220,8 @@ class Performance:
         number = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") ^ (script.seed * 0x9E3779B1)
         with self._lock:
             self.stats.calls += 1
+            if script.most_in_flight is not None and self.stats.in_flight >= script.most_in_flight:
+                return self._start(replies.refused(429, "too many requests", script.retry_after_s), now_s)
             if script.die_after is not None and self.stats.calls > script.die_after:
                 return self._start(Turn(0, b"", ending="die"), now_s)
             call = self._calls[number] = self._calls.get(number, 0) + 1
@@ -216,7 +231,9 @@ class Performance:
             turn = self._answer(request, text, number, messages, fault)
             turn.prompt = number
             if turn.status == 200:
-                turn.wait_s = self._service(number, now_s)
+                service_s, turn.wait_s = self._service(number, now_s)
+                if script.metrics:
+                    turn.body = replies.with_times(turn.body, max(0.0, turn.wait_s - service_s), service_s)
             return self._start(turn, now_s)
 
     def left(self, turn: Turn, now_s: float) -> None:
@@ -237,6 +254,13 @@ class Performance:
             self.stats.last_s = now_s
             self._lock.notify_all()
             self.stats.abandoned += 1
+
+    def load(self) -> tuple[int, int]:
+        """Requests that are being answered, and that wait for a slot."""
+        with self._lock:
+            in_flight = self.stats.in_flight
+        running = min(in_flight, self.script.slots or in_flight)
+        return running, in_flight - running
 
     def _counted(self, turn: Turn, now_s: float) -> Turn:
         with self._lock:
@@ -294,9 +318,10 @@ class Performance:
         self.stats.prompt_tokens += prompt_tokens
         self.stats.completion_tokens += completion_tokens
         kind = fault.kind if fault is not None else ""
-        body = replies.completion(
-            request.model, answers, kind, self.script.reasoning, prompt_tokens, completion_tokens, number
-        )
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        if self.script.cached_share:
+            usage["cached_tokens"] = int(prompt_tokens * self.script.cached_share)
+        body = replies.completion(request.model, answers, kind, self.script.reasoning, usage, number)
         return Turn(200, body, ending="cut" if kind == "cut" else "")
 
     def _text(self, request: _Request, text: str, number: int, messages: list[Any]) -> str:
@@ -309,7 +334,8 @@ class Performance:
             return str(messages[-1]["content"])
         return sentence(draws(number), 8)
 
-    def _service(self, number: int, now_s: float) -> float:
+    def _service(self, number: int, now_s: float) -> tuple[float, float]:
+        """Seconds the answer takes, alone and with the wait for a free slot."""
         script = self.script
         service_s = script.service_mean_s
         if script.service_sigma and service_s:
@@ -318,10 +344,10 @@ class Performance:
             service_s *= math.exp(sigma * self._inverse(uniform) - sigma * sigma / 2)
         self.stats.service_s += service_s
         if not self._free_at:
-            return service_s
+            return service_s, service_s
         done_s = max(now_s, self._free_at[0]) + service_s
         heapq.heapreplace(self._free_at, done_s)
-        return done_s - now_s
+        return service_s, done_s - now_s
 
 
 def _request(fields: dict[str, Any]) -> _Request:

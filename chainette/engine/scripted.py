@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from chainette.engine import openai
+from chainette.engine import endpoint_only, openai
 from chainette.engine.backends import ALL_SAMPLING, ENDPOINT_WINDOW, Launch, Running, queued
 from chainette.engine.endpoint import EndpointEngine
 from chainette.engine.protocol import Engine
@@ -28,6 +29,9 @@ from chainette.specs import Capabilities, EngineSpec, SamplingParams
 __all__ = ["Fault", "Script", "ScriptedEngine", "ScriptedServer", "Stats", "scripted_server"]
 
 
+IN_PROCESS = "http://in-process.invalid/v1"
+
+
 def capabilities(spec: EngineSpec) -> Capabilities:
     ready = ""
     try:
@@ -35,26 +39,48 @@ def capabilities(spec: EngineSpec) -> Capabilities:
     except ChainError as error:
         ready = str(error)
     where = f" at {openai.shown(spec.endpoint)}" if spec.endpoint else ""
-    return Capabilities(ALL_SAMPLING, images=True, ready=ready, description=f"scripted answers{where}, no model")
+    description = f"scripted answers{where}, no model"
+    return Capabilities(ALL_SAMPLING, images=True, ready=ready, description=description, on_devices=_hosted(spec))
+
+
+def _hosted(spec: EngineSpec) -> bool:
+    return bool(spec.script.get("hosted")) and spec.endpoint is None
+
+
+settled = endpoint_only.settled
+left_out = endpoint_only.left_out
+unfit_sampling = endpoint_only.unfit_sampling
+
+
+def with_sleep(spec: EngineSpec) -> EngineSpec | None:
+    return spec if spec.script.get("sleeps") else None
 
 
 def window(spec: EngineSpec) -> int:
     return spec.max_concurrency or queued(int(spec.script.get("slots") or 0)) or ENDPOINT_WINDOW
 
 
-def base_url(spec: EngineSpec) -> str:
-    return spec.endpoint or "http://in-process.invalid/v1"
+def base_url(spec: EngineSpec) -> str | None:
+    if _hosted(spec):
+        return None
+    return spec.endpoint or IN_PROCESS
 
 
 def body(spec: EngineSpec, schema: dict[str, Any] | None, sampling: SamplingParams) -> dict[str, Any]:
     return openai.body(spec, schema, sampling)
 
 
-def launch(spec: EngineSpec) -> Launch:
-    return openai.launch(spec)
+def launch(spec: EngineSpec, devices: int = 0) -> Launch:
+    if not _hosted(spec):
+        return endpoint_only.launch(spec)
+    key = secrets.token_urlsafe(24)
+    settings = {"script": {**spec.script, "api_key": key}}
+    return Launch((sys.executable, "-P", "-m", "chainette.engine.scripted_process"), settings, key)
 
 
 def connect(spec: EngineSpec, running: Running | None, warn: Callable[[str], None] | None) -> Engine:
+    if running is not None:
+        return EndpointEngine(spec, base_url=running.url, api_key=running.api_key, died=running.died, warn=warn)
     return EndpointEngine(spec, warn=warn) if spec.endpoint else ScriptedEngine(spec)
 
 
@@ -70,7 +96,7 @@ class ScriptedEngine(EndpointEngine):
         spec = spec or EngineSpec.parse({"name": "scripted", "backend": "scripted", "model": "scripted"})
         script = script or Script.parse(spec.script, f'engine "{spec.name}": script')
         super().__init__(
-            spec, base_url=base_url(spec), window=spec.max_concurrency or queued(script.slots or 0) or ENDPOINT_WINDOW
+            spec, base_url=IN_PROCESS, window=spec.max_concurrency or queued(script.slots or 0) or ENDPOINT_WINDOW
         )
         self._performance = Performance(script)
         self._dead = False
@@ -101,7 +127,7 @@ class ScriptedEngine(EndpointEngine):
             raise Unanswered("the endpoint broke off the connection", absence="cut")
         return turn.status, turn.headers, turn.body
 
-    async def alive(self) -> bool:
+    async def alive(self, within_s: float = 0.0) -> bool:
         return not self._dead
 
 
@@ -115,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, help="answers made at the same time; without it no limit")
     parser.add_argument("--service-mean", type=float, help="seconds an answer takes on average")
     parser.add_argument("--service-sigma", type=float, help="of the lognormal service time; 0: constant")
+    parser.add_argument("--most-in-flight", type=int, help="requests at once above which it answers 429")
+    parser.add_argument("--metrics", action="store_const", const=True, help="replies tell their times as vLLM's do")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--model", help="the only model name it knows")
     parser.add_argument("--reasoning", help="reasoning text sent beside every answer")
@@ -149,6 +177,8 @@ def _script(given: argparse.Namespace) -> Script:
         "slots",
         "service_mean",
         "service_sigma",
+        "most_in_flight",
+        "metrics",
         "seed",
         "model",
         "reasoning",

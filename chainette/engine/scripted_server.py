@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from chainette.engine.script import Performance, Script, Stats
-from chainette.engine.script_replies import Turn, refused
+from chainette.engine.script_replies import Turn, metrics_page, refused
 
 REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 LOOPBACK = "127.0.0.1"
@@ -129,8 +129,12 @@ def _other(line: bytes, performance: Performance) -> Turn:
     if path.endswith(b"/models"):
         model = {"id": performance.script.model or "scripted", "object": "model"}
         return Turn(200, orjson.dumps({"object": "list", "data": [model]}))
+    if path == b"/metrics":
+        return Turn(200, metrics_page(*performance.load()))
     if path.endswith(b"/stats"):
         return Turn(200, performance.seen().as_json())
+    if performance.script.sleeps and method == b"POST" and path in (b"/sleep", b"/wake_up"):
+        return Turn(200, b"{}")
     if path.endswith(b"/reset") and method == b"POST":
         performance.reset()
         return Turn(200, b"{}")

@@ -27,6 +27,8 @@ def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequ
             record["declined"] = [choice.declined for choice in choices]
     if choices and choices[0].logprobs is not None:
         record["logprobs"] = choices[0].logprobs
+    if answer.prompt_logprobs is not None:
+        record["prompt_logprobs"] = answer.prompt_logprobs
     record["usage"] = {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
@@ -34,6 +36,10 @@ def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequ
     }
     record["started_s"] = answer.started_s
     record["seconds"] = answer.seconds
+    if answer.queue_s is not None:
+        record["queue_s"] = answer.queue_s
+    if answer.first_token_s is not None:
+        record["first_token_s"] = answer.first_token_s
     record["replica"] = answer.replica
     record["sent"] = answer.sent
     if refused:
@@ -81,6 +87,8 @@ def outcome_of(record: dict[str, Any]) -> Answer | CallError:
         completion_tokens=usage.get("completion_tokens", 0),
         cached_tokens=usage.get("cached_tokens", 0),
         seconds=record.get("seconds", 0.0),
+        queue_s=record.get("queue_s"),
+        first_token_s=record.get("first_token_s"),
     )
 
 

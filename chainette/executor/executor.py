@@ -11,21 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import anyio
 import anyio.abc
+import anyio.from_thread
 import anyio.to_thread
 
 from chainette.errors import RunStoppedError
-from chainette.events import ChunkCommitted, Listener, Progressed
+from chainette.events import ChunkCommitted, Listener, Progressed, Warned
 from chainette.executor.apply import ApplyOperator
 from chainette.executor.committer import Committer, Results
 from chainette.executor.feed import Feed
 from chainette.executor.flow import Flow
-from chainette.executor.lane import Lane
 from chainette.executor.operators import BranchOperator, JoinOperator, Operator
 from chainette.executor.outcome import ExecutorOptions, Outcome
+from chainette.executor.parking import Parking
 from chainette.executor.past import Past
 from chainette.executor.replayer import Replayer
 from chainette.executor.router import Router
-from chainette.executor.service import Engines, LaneService
+from chainette.executor.service import Engines
+from chainette.executor.stages import Stages
 from chainette.executor.step import StepOperator
 from chainette.executor.threads import Threads
 from chainette.files.run_folder import RunFolder
@@ -76,13 +78,14 @@ class Executor:
         self._listener = listener
         self._sync = sync
         self._started_s = time.monotonic()
-        lanes = _make_lanes(graph, plan)
+        self.parking = Parking(folder.path, plan.stage_of, self._warn)
         self._committer = Committer(self, results)
-        self.router = Router(graph, self._committer.finished, finals)
-        self._operators = [self._operator(node, plan, prompts, lanes) for node in graph.nodes]
-        self.router.connect(self._operators)
-        self._feed = Feed(self, options, list(lanes.values()))
-        self._services = {name: self._service(lane, plan, engines) for name, lane in lanes.items()}
+        self.router = Router(graph, self._committer.finished, self._settled, finals)
+        operators = [self._operator(node, plan, prompts) for node in graph.nodes]
+        self.router.connect(operators)
+        self._feed = Feed(self.threads, options)
+        steps = [operator for operator in operators if isinstance(operator, StepOperator)]
+        self._stages = Stages(self, plan, engines, self._feed, steps)
 
     @property
     def observed(self) -> Mapping[str, set[type]]:
@@ -98,6 +101,7 @@ class Executor:
         finally:
             self.threads.close()
             self.past.close()
+            self.parking.close()
         self._say_progress()
         self._check_all_arrived()
         return self.outcome
@@ -107,12 +111,10 @@ class Executor:
             background.start_soon(self._tick)
             background.start_soon(self._keep_log)
             async with anyio.create_task_group() as self.tasks:
-                for service in self._services.values():
-                    self.tasks.start_soon(service.run)
                 if self.replayer is not None:
                     self.tasks.start_soon(self.replayer.run)
                 self.tasks.start_soon(self._commit)
-                self.tasks.start_soon(self._feed_chunks, chunks)
+                self.tasks.start_soon(self._stages.run, chunks)
             background.cancel_scope.cancel()
 
     def _check_all_arrived(self) -> None:
@@ -129,15 +131,14 @@ class Executor:
         if not self.stopping:
             self.stopping = True
             self.outcome.stopped = why
-            self._close_services()
+            self._stages.close()
+            self._close_replayer()
             self._feed.stop()
             self._committer.wake()
 
     def in_flight(self) -> bool:
         """Whether a call or a function is still at work."""
-        return any(service.lane.running for service in self._services.values()) or any(
-            count.running for count in self._committer.counts().values()
-        )
+        return self._stages.in_flight() or any(count.running for count in self._committer.counts().values())
 
     @property
     def open_rows(self) -> int:
@@ -145,62 +146,81 @@ class Executor:
         return self._options.open_rows
 
     def make_room(self, rows: int) -> None:
-        """This many input rows are not under way any more."""
+        """This many input rows are not under way any more; so many more are when it is negative."""
         self._feed.left(rows)
 
     def committed(self, chunk: int) -> None:
         """Chunks up to `chunk` are in the folder."""
-        why = self.outcome.too_many(self._options)
-        if why:
-            self.stop(why)
+        self._judge_failures()
         if self._listener is not None:
             self._listener(ChunkCommitted(chunk, self.outcome.count.rows))
+
+    def _judge_failures(self) -> None:
+        why = self.outcome.too_many(self._options, self._committer.failed_rows)
+        if why:
+            self.stop(why)
 
     def statistics(self) -> Progressed:
         """A snapshot of the counters."""
         nodes = self._committer.counts()
-        engines = {name: service.count(nodes) for name, service in self._services.items()}
         elapsed = time.monotonic() - self._started_s
-        return Progressed(self.outcome.rows_read, self.outcome.count.rows, elapsed, nodes, engines)
+        return Progressed(self.outcome.rows_read, self.outcome.count.rows, elapsed, nodes, self._stages.count(nodes))
 
-    def start_flow(self, inputs: InputChunk) -> None:
-        """Lets a chunk in."""
-        flow = Flow(self.graph, inputs)
-        self._committer.begun(flow)
-        if inputs.again is None:
-            self.outcome.rows_read += len(inputs.present)
-        self.router.enter(flow)
-
-    def _operator(
-        self, node: Node, plan: Plan, prompts: Mapping[int, CompiledPrompt], lanes: Mapping[str, Lane]
-    ) -> Operator:
-        if node.kind == "step":
-            engine = plan.engine_of[node.index]
-            return StepOperator(node, self, prompts[node.index], lanes[engine], plan.engines[engine])
-        if node.kind == "apply":
-            return ApplyOperator(node, self)
-        return JoinOperator(node, self.router) if node.kind == "join" else BranchOperator(node, self.router)
-
-    def _service(self, lane: Lane, plan: Plan, engines: Engines) -> LaneService:
-        steps = [op for op in self._operators if isinstance(op, StepOperator) and op.lane is lane]
-        return LaneService(lane, steps, engines, self._feed, lazy=plan.engines[lane.name].lazy)
-
-    async def _feed_chunks(self, chunks: Iterator[InputChunk]) -> None:
+    async def read(self, feed: Feed, chunks: Iterator[InputChunk]) -> None:
+        """Takes the input in. What was read before a bad line, or an iterator that raised, is finished first."""
         try:
-            await self._feed.run(chunks)
-        except Exception as error:  # what was read before a bad line, or an iterator that raised, is finished first
+            await feed.run(chunks, self._let_in)
+        except Exception as error:
             self.outcome.error = error
             self.outcome.stopped = str(error) or type(error).__name__
         self._committer.all_in = True
         self._committer.wake()
 
+    async def settled(self) -> None:
+        """Returns when no chunk is under way, or when this is told to stop."""
+        await self._committer.settled()
+
+    def parked(self, flow: Flow) -> None:
+        """The chunk is out of memory until its stage comes."""
+        self._committer.parked(flow)
+        self.make_room(len(flow.inputs.present))
+        self._judge_failures()
+
+    def bring_back(self, flow: Flow) -> None:
+        """The chunk is under way again, and its rows' time goes on."""
+        self.parking.forget(flow.index)
+        self._committer.came_back(flow)
+        flow.set_clocks()
+
+    def _let_in(self, inputs: InputChunk) -> int:
+        flow = Flow(self.graph, inputs)
+        self._committer.begun(flow)
+        if inputs.again is None:
+            self.outcome.rows_read += len(inputs.present)
+        self.router.enter(flow)
+        return len(inputs.present)
+
+    def _settled(self, flow: Flow) -> None:
+        self._stages.settled(flow)
+
+    def _warn(self, words: str) -> None:
+        """From a thread that anyio has started."""
+        if self._listener is not None:
+            anyio.from_thread.run_sync(self._listener, Warned(words))
+
+    def _operator(self, node: Node, plan: Plan, prompts: Mapping[int, CompiledPrompt]) -> Operator:
+        if node.kind == "step":
+            engine = plan.engines[plan.engine_of[node.index]]
+            return StepOperator(node, self, prompts[node.index], engine)
+        if node.kind == "apply":
+            return ApplyOperator(node, self)
+        return JoinOperator(node, self.router) if node.kind == "join" else BranchOperator(node, self.router)
+
     async def _commit(self) -> None:
         await self._committer.run()
-        self._close_services()
+        self._close_replayer()
 
-    def _close_services(self) -> None:
-        for service in self._services.values():
-            service.close()
+    def _close_replayer(self) -> None:
         if self.replayer is not None:
             self.replayer.close()
 
@@ -225,11 +245,3 @@ class Executor:
     def _say_progress(self) -> None:
         if self._listener is not None:
             self._listener(self.statistics())
-
-
-def _make_lanes(graph: Graph, plan: Plan) -> dict[str, Lane]:
-    lanes = {}
-    for name in plan.engines:
-        served = [graph.nodes[index] for index, engine in plan.engine_of.items() if engine == name]
-        lanes[name] = Lane(name, [(node.index, node.step.priority, node.depth) for node in served])
-    return lanes

@@ -1,30 +1,35 @@
-"""Reads chunks when there is room for them. Knows how full the run is, nothing of what rows hold."""
+"""Lets chunks in when there is room for them, from the input or from where they waited for their stage. Knows how full
+the run is, nothing of what rows hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import anyio
 
 from chainette.executor.lane import Lane
 from chainette.executor.outcome import ExecutorOptions
-from chainette.rows import InputChunk
+from chainette.executor.threads import Threads
 
-if TYPE_CHECKING:
-    from chainette.executor.executor import Executor
+T = TypeVar("T")
 
 
 class Feed:
     """The way in. Open rows are bounded, and so is what waits in front of any engine."""
 
-    def __init__(self, executor: Executor, options: ExecutorOptions, lanes: Sequence[Lane]) -> None:
-        self._executor = executor
+    def __init__(self, threads: Threads, options: ExecutorOptions) -> None:
+        self._threads = threads
         self._limit = options.open_rows
-        self._lanes = lanes
+        self._lanes: Sequence[Lane] = ()
         self._open_rows = 0
         self._event = anyio.Event()
         self._reading = anyio.CancelScope()
+        self._stopped = False
+
+    def serve(self, lanes: Sequence[Lane]) -> None:
+        """These are the lanes that chunks are let in for."""
+        self._lanes = lanes
 
     def wake(self) -> None:
         """Something left: there may be room."""
@@ -34,21 +39,22 @@ class Feed:
         self._open_rows -= rows
         self._event.set()
 
-    async def run(self, chunks: Iterator[InputChunk]) -> None:
-        """Reads until the input ends or `stop` is called, also while a read waits for rows that may never come."""
-        with self._reading:
-            while True:
+    async def run(self, chunks: Iterator[T], enter: Callable[[T], int]) -> None:
+        """Reads until there are no more chunks or `stop` is called, also while a read waits for rows that may never
+        come. `enter` lets one in and returns how many input rows it has."""
+        with anyio.CancelScope() as self._reading:
+            while not self._stopped:
                 if not self._room():
                     self._event = anyio.Event()
                     await self._event.wait()
                     continue
-                chunk = await self._executor.threads.run(next, chunks, None)
+                chunk = await self._threads.run(next, chunks, None)
                 if chunk is None:
                     return
-                self._open_rows += len(chunk.present)
-                self._executor.start_flow(chunk)
+                self._open_rows += enter(chunk)
 
     def stop(self) -> None:
+        self._stopped = True
         self._reading.cancel()
 
     def _room(self) -> bool:

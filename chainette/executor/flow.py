@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from chainette.events import NodeCount
 from chainette.graph import Graph
 from chainette.rows import Failure, InputChunk, JoinedRow, Row
 
+if TYPE_CHECKING:
+    from chainette.executor.step import Asking
+
 
 class Flow:
     """One chunk: per node what is open, what came out and what failed."""
 
-    __slots__ = ("begun", "closed", "counts", "failures", "index", "inputs", "open", "pending", "rows", "sources")
+    __slots__ = (
+        "begun",
+        "closed",
+        "counts",
+        "failures",
+        "index",
+        "inputs",
+        "open",
+        "parked",
+        "pending",
+        "rows",
+        "settled_s",
+        "sources",
+    )
 
     def __init__(self, graph: Graph, inputs: InputChunk) -> None:
         count = len(graph.nodes)
@@ -32,6 +49,10 @@ class Flow:
         """What came out of each node, in the order it came."""
         self.pending: dict[int, list[Row]] = {}
         """Rows that wait at a node for the rest of their chunk."""
+        self.parked: dict[int, list[Parked]] = {}
+        """Rows that wait at a step for its stage; never an empty list."""
+        self.settled_s = 0.0
+        """When the last of its rows could go no further in the stage that was, on the monotonic clock."""
         self.failures: list[list[tuple[tuple[int, ...], Failure]]] = [[] for _ in range(count)]
         self.begun: dict[int, float] = {}
         """Input position -> when its first node took it, on the monotonic clock; kept for chains with a deadline."""
@@ -43,6 +64,33 @@ class Flow:
     def deadline(self, row: Row, deadline_s: float) -> float:
         """When the time of the input row behind `row` is over, on the monotonic clock; it begins at the first call."""
         return self.begun.setdefault(row.order[0], time.monotonic()) + deadline_s
+
+    def park(self, node: int, row: Row, asking: Asking | None) -> None:
+        """The row waits at its step for a later stage; `asking` is how far it came without a call."""
+        self.parked.setdefault(node, []).append(Parked(row, asking, time.monotonic()))
+
+    def set_clocks(self) -> None:
+        """Takes the time that input rows spent parked out of their own; called when the chunk is brought back."""
+        now = time.monotonic()
+        last: dict[int, float] = {}
+        for waiting in self.parked.values():
+            for parked in waiting if self.begun else ():
+                position = parked.row.order[0]
+                last[position] = max(last.get(position, 0.0), parked.since_s)
+                parked.since_s = now  # it may have to wait for another stage
+        for position in self.begun:
+            self.begun[position] += now - last.get(position, self.settled_s)
+
+
+class Parked:
+    """A row that waits for the stage of its step."""
+
+    __slots__ = ("asking", "row", "since_s")
+
+    def __init__(self, row: Row, asking: Asking | None, since_s: float) -> None:
+        self.row = row
+        self.asking = asking
+        self.since_s = since_s
 
 
 class JoinState:

@@ -40,7 +40,7 @@ class Lane:
         return None
 
     async def more(self) -> None:
-        """Waits until a job was put or the lane closed."""
+        """Waits until a job was put, the lane closed, or `wake` was called."""
         if self.waiting or self.closed:
             return
         event = anyio.Event()
@@ -50,5 +50,9 @@ class Lane:
     def close(self) -> None:
         """No job is taken any more; those that wait stay where they are."""
         self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """All who wait look again."""
         while self._idle:
             self._idle.pop().set()

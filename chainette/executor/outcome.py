@@ -44,9 +44,9 @@ class Outcome:
         if key in self.causes or len(self.causes) < _CAUSES:
             self.causes[key] = self.causes.get(key, 0) + 1
 
-    def too_many(self, options: ExecutorOptions) -> str:
-        """Why the failures are too many, or the empty string."""
-        failed, total = self.count.rows_failed, options.rows_total
+    def too_many(self, options: ExecutorOptions, uncommitted: int = 0) -> str:
+        """Why the failures are too many, or the empty string; `uncommitted` rows have failed besides those counted."""
+        failed, total = self.count.rows_failed + uncommitted, options.rows_total
         if options.max_failed is not None and failed > options.max_failed:
             rows = "row" if failed == 1 else "rows"
             return f"{failed} {rows} failed, more than the {options.max_failed:g} that --max-failed allows"

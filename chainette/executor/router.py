@@ -20,11 +20,18 @@ class Router:
     """Takes rows out of nodes and into the next."""
 
     def __init__(
-        self, graph: Graph, ended: Callable[[Flow], None], finals: Callable[[Sequence[Row]], None] | None
+        self,
+        graph: Graph,
+        ended: Callable[[Flow], None],
+        settled: Callable[[Flow], None],
+        finals: Callable[[Sequence[Row]], None] | None,
     ) -> None:
-        """`ended` gets each chunk that no row is under way in any more; `finals` final rows as they are made."""
+        """`ended` gets each chunk that no row is under way in any more, `settled` those of which no row can move before
+        a later stage; `finals` final rows as they are made."""
         self._graph = graph
         self._ended = ended
+        self._settled = settled
+        self._working = [node.index for node in graph.nodes if node.kind in ("input", "step", "apply")]
         self._finals = finals
         self._operators: Sequence[Operator] = ()
         self._joins: dict[int, JoinOperator] = {}
@@ -46,8 +53,12 @@ class Router:
         flow.counts[0].entered += len(rows) + len(failures)
         if self._graph.last == 0:
             flow.rows[0] += rows
+        flow.open[0] = 1  # until the last of its rows has been sent on, the chunk is not settled
         self._send_on(flow, 0, rows)
+        flow.open[0] = 0
         self._close(flow, 0)
+        if flow.parked:
+            self.settle(flow)
 
     def leave(
         self,
@@ -85,6 +96,15 @@ class Router:
                 self._joins[ticket.state.node].release(flow, ticket)
         flow.open[index] -= len(rows)
         self.close_if_empty(flow, index)
+        if flow.parked:
+            self.settle(flow)
+
+    def settle(self, flow: Flow) -> None:
+        """Says so when each row of the chunk waits for a later stage, or for rows that do."""
+        for node in self._working:
+            if flow.open[node] > len(flow.parked.get(node, ())) + len(flow.pending.get(node, ())):
+                return
+        self._settled(flow)
 
     def fail(self, flow: Flow, node: Node, row: Row, failure: Failure) -> None:
         """`row` stops at `node`."""

@@ -5,14 +5,16 @@ Knows rows only as jobs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.abc
 
+from chainette.devices import Placement
 from chainette.engine.protocol import Engine
-from chainette.events import EngineCount, NodeCount
 from chainette.executor.feed import Feed
 from chainette.executor.lane import Lane
 
@@ -25,6 +27,11 @@ class Engines(Protocol):
 
     def acquire(self, name: str) -> AbstractAsyncContextManager[Engine]: ...
 
+    def next_stage(self, now: Sequence[str], later: Sequence[str], placements: Mapping[str, Placement]) -> None:
+        """Said when a stage begins: the engines it takes, those that later stages take, the first needed
+        first, and where the plan wants them."""
+        ...
+
 
 class LaneService:
     """One lane at work, from its first row to its last."""
@@ -36,6 +43,12 @@ class LaneService:
         self._feed = feed
         self._lazy = lazy
         self._starting: anyio.CancelScope | None = None
+        self._engine: Engine | None = None
+        self._workers: anyio.abc.TaskGroup
+        self._at_work = 0
+        """Workers there are, idle ones included."""
+        self._since_s: float | None = None
+        self._up_s = 0.0
 
     async def run(self) -> None:
         """Returns when the lane is closed and no call is in flight."""
@@ -48,13 +61,34 @@ class LaneService:
             engine = await self._start(stack)
             if engine is None or lane.closed:
                 return
-            lane.window = engine.window
-            for step in self._steps:
-                step.bind(engine)
-            self._feed.wake()
-            async with anyio.create_task_group() as workers:
-                for _ in range(engine.window):
-                    workers.start_soon(self._work)
+            self._engine, self._since_s = engine, time.monotonic()
+            try:
+                await self._serve(engine)
+            finally:
+                self._up_s, self._since_s = self.up_s, None
+
+    async def _serve(self, engine: Engine) -> None:
+        for step in self._steps:
+            step.bind(engine)
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(engine.attend)
+            async with anyio.create_task_group() as self._workers:
+                engine.follow(self._follow_window)
+                self._follow_window()
+            beside.cancel_scope.cancel()
+
+    def _follow_window(self) -> None:
+        """As many workers as the window has; those that are too many end when their call has."""
+        lane = self.lane
+        if lane.closed or self._engine is None:
+            return
+        lane.window = max(1, self._engine.window)
+        if self._at_work > lane.window:
+            lane.wake()
+        while self._at_work < lane.window:
+            self._at_work += 1
+            self._workers.start_soon(self._work)
+        self._feed.wake()
 
     async def _start(self, stack: AsyncExitStack) -> Engine | None:
         """The engine, or None when the run was stopped before it was there."""
@@ -75,28 +109,23 @@ class LaneService:
         if self._starting is not None:
             self._starting.cancel()
 
-    def count(self, nodes: Mapping[str, NodeCount]) -> EngineCount:
-        """What the lane's engine is doing; `nodes` are the counts of all nodes."""
-        lane = self.lane
-        served = [nodes[step.node.id] for step in self._steps]
-        return EngineCount(
-            window=lane.window,
-            running=lane.running,
-            waiting=lane.waiting,
-            calls=sum(count.calls for count in served),
-            errors=sum(count.failed for count in served),
-            prompt_tokens=sum(count.prompt_tokens for count in served),
-            completion_tokens=sum(count.completion_tokens for count in served),
-            busy_s=sum(count.seconds for count in served),
-        )
+    @property
+    def up_s(self) -> float:
+        """How long the lane has had its engine."""
+        return self._up_s + (time.monotonic() - self._since_s if self._since_s is not None else 0.0)
+
+    @property
+    def devices(self) -> int:
+        """How many its engine has for itself."""
+        return self._engine.devices if self._engine is not None else 0
 
     async def _work(self) -> None:
         lane = self.lane
-        while True:
+        while self._at_work <= lane.window:
             job = lane.take()
             if job is None:
                 if lane.closed:
-                    return
+                    break
                 await lane.more()
                 continue
             operator, flow, row, deadline, asking = job
@@ -105,3 +134,4 @@ class LaneService:
                 self._feed.wake()
             await operator.serve(flow, row, deadline, asking)
             lane.running -= 1
+        self._at_work -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import orjson
 from pydantic import ValidationError
 
 from chainette.engine.protocol import Answer, CallError, Choice, Engine, Prepared
+from chainette.engine.runaways import runaway
 from chainette.executor.call_record import MAX_RAW, error_record, is_whole, outcome_of, record_of, reused_record
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
@@ -36,6 +38,9 @@ class Refusal(Exception):
         self.kind: FailureKind = kind
         self.raw = raw
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Refusal, (self.kind, str(self), self.raw)
+
 
 class Asking:
     """One row at a step: what it was asked so far, and what came of it."""
@@ -60,12 +65,13 @@ class Asking:
 class StepOperator:
     """One step of a run."""
 
-    def __init__(self, node: Node, executor: Executor, prompt: CompiledPrompt, lane: Lane, spec: EngineSpec) -> None:
+    def __init__(self, node: Node, executor: Executor, prompt: CompiledPrompt, spec: EngineSpec) -> None:
         self.node = node
         self.prompt = prompt
         self._executor = executor
         self._router = executor.router
-        self.lane = lane
+        self.lane: Lane | None = None
+        """Until the step's stage comes, its rows are parked."""
         step = node.step
         self._take = taker(node)
         self._validate = step.output_model.__pydantic_validator__.validate_json
@@ -75,7 +81,8 @@ class StepOperator:
         self._schema = schema_of(step.output_model)
         many = self._samples > 1
         self._sampling = step.sampling.model_copy(update={"n": self._samples}) if many else step.sampling
-        self._key_head = digest(self._schema, self._sampling.given(), spec.model, spec.revision)
+        adapter = [step.lora] if step.lora is not None else []
+        self._key_head = digest(self._schema, self._sampling.given(), spec.model, spec.revision, *adapter)
         self._earliest_s = 0.0
         """No row's time is over before this, on the monotonic clock: an engine's start is nobody's time."""
         self._engine: Engine | None = None
@@ -83,20 +90,30 @@ class StepOperator:
 
     def bind(self, engine: Engine) -> None:
         """Compiles what all calls of the step have in common, for the engine that is now alive."""
-        self._prepared = engine.prepare(self._schema, self._sampling)
+        self._prepared = engine.prepare(self._schema, self._sampling, self.node.step.lora)
         self._engine = engine
         given = (self.node.step.timeout_s, self._executor.graph.chain.deadline_s)
         self._earliest_s = time.monotonic() + min((limit_s for limit_s in given if limit_s is not None), default=0.0)
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         flow.counts[self.node.index].waiting += len(rows)
-        replayer = self._executor.replayer
+        replayer, lane = self._executor.replayer, self.lane
         for row in rows:
-            deadline = self._deadline(flow, row)
-            if replayer is None:
-                self.lane.put(self.node.index, (self, flow, row, deadline, None))
+            if replayer is not None:
+                replayer.put(self, flow, row, self._deadline(flow, row))
+            elif lane is not None:
+                lane.put(self.node.index, (self, flow, row, self._deadline(flow, row), None))
             else:
-                replayer.put(self, flow, row, deadline)
+                flow.park(self.node.index, row, None)
+
+    def take_back(self, flow: Flow) -> None:
+        """The stage has come, and the chunk is back: its rows go on."""
+        assert self.lane is not None
+        for parked in flow.parked.pop(self.node.index):
+            deadline, asking = self._deadline(flow, parked.row), parked.asking
+            if asking is not None:
+                asking.deadline = deadline
+            self.lane.put(self.node.index, (self, flow, parked.row, deadline, asking))
 
     def _deadline(self, flow: Flow, row: Row) -> float | None:
         """When the row's time at this step is over, on the monotonic clock; the smaller of step and chain."""
@@ -186,8 +203,11 @@ class StepOperator:
         if asking.given_up or asking.attempt >= self._attempts or None not in asking.taken:
             count.waiting -= 1
             self._hand_on(flow, asking)
-        else:
+        elif self.lane is not None:
             self.lane.put(self.node.index, (self, flow, row, asking.deadline, asking))
+        else:
+            flow.park(self.node.index, row, asking)
+            self._router.settle(flow)
 
     def _count_recalled(self, flow: Flow, record: dict[str, Any], is_others: bool, *, retried: bool) -> None:
         count = flow.counts[self.node.index]
@@ -202,6 +222,7 @@ class StepOperator:
         if usage is not None:
             count.prompt_tokens += usage["prompt_tokens"]
             count.completion_tokens += usage["completion_tokens"]
+            count.cached_tokens += usage.get("cached_tokens", 0)
             count.seconds += record["seconds"]
 
     async def _ask(self, flow: Flow, asking: Asking) -> None:
@@ -252,16 +273,17 @@ class StepOperator:
             answer = await engine.call(self._prepared, asking.messages, left)
         count.prompt_tokens += answer.prompt_tokens
         count.completion_tokens += answer.completion_tokens
+        count.cached_tokens += answer.cached_tokens
         count.seconds += answer.seconds
         return answer
 
     def _judge(self, row: Row, position: int, choice: Choice) -> StepRow:
         if choice.declined is not None:
             raise Refusal("refused", choice.declined, choice.text)
-        if choice.finish_reason == "length":
-            raise Refusal("truncated", "the answer stopped at max_tokens", choice.text)
+        if choice.finish_reason in ("length", "repetition"):
+            raise Refusal("truncated", _cut_words(choice), choice.text)
         try:
-            value = self._validate(choice.text)
+            value = self._validated(choice.text)
         except ValidationError as error:
             raise Refusal("schema", _validation_words(error), choice.text) from None
         except Exception as error:  # a validator of the user's that raises something else
@@ -280,6 +302,23 @@ class StepOperator:
         )
         made.reasoning = choice.reasoning
         return made
+
+    def _validated(self, text: str) -> Any:
+        """
+        Raises:
+            ValidationError: it is no JSON, or does not fit.
+        """
+        try:
+            return self._validate(text)
+        except ValidationError as error:
+            if error.errors(include_url=False)[0]["type"] != "json_invalid" or "control character" not in str(error):
+                raise
+        # A grammar may let a tab or a line break into a string as it is: what is meant is clear.
+        try:
+            mended = orjson.dumps(json.loads(text, strict=False))
+        except ValueError:
+            return self._validate(text)
+        return self._validate(mended)
 
     def _hand_on(self, flow: Flow, asking: Asking) -> None:
         row = asking.row
@@ -304,6 +343,12 @@ class _UnfitRow(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+def _cut_words(choice: Choice) -> str:
+    how = "stopped at max_tokens" if choice.finish_reason == "length" else "was cut by the server, as it repeats itself"
+    why = runaway(choice.text)
+    return f"the answer {how}: {why}" if why else f"the answer {how}"
 
 
 def _validation_words(error: ValidationError) -> str:

@@ -35,6 +35,7 @@ def signature_of(decl: Step | Apply | None, upstream: tuple[str, ...]) -> str:
 
 def step_facts(step: Step) -> dict[str, Any]:
     """What decides a step's calls, as it stands in `graph.json`."""
+    lora = {"lora": step.lora} if step.lora is not None else {}
     return {
         "system_prompt": step.system_prompt,
         "user_prompt": step.user_prompt if isinstance(step.user_prompt, str) else list(step.user_prompt),
@@ -43,6 +44,7 @@ def step_facts(step: Step) -> dict[str, Any]:
         "sampling": step.sampling.given(),
         "n": step.samples,
         "images": step.images,
+        **lora,
     }
 
 

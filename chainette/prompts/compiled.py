@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,11 @@ def format_instruction(step: Step) -> str:
     """What is added to the system prompt, so that a model knows the shape it is held to."""
     if step.output_format_instruction is not None:
         return step.output_format_instruction
-    return FORMAT_INSTRUCTION + orjson.dumps(schema_of(step.output_model)).decode()
+    schema = schema_of(step.output_model)
+    try:
+        return FORMAT_INSTRUCTION + orjson.dumps(schema).decode()
+    except TypeError:  # a bound beyond 64 bits
+        return FORMAT_INSTRUCTION + json.dumps(schema, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class CompiledPrompt:

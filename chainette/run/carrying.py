@@ -1,4 +1,4 @@
-"""Opens a run wherever it is: one whose folder is a URL is held and brought to this machine first."""
+"""Checks and opens a run wherever it is: one whose folder is a URL is held and brought to this machine first."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from chainette.chain import Chain
 from chainette.files.runs import meant_run
-from chainette.run.checking import Checked
+from chainette.run.checking import check
 from chainette.run.opening import Opening, open_again, open_new
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
 from chainette.run.retrying import open_retry
 
 
-def open_run(checked: Checked, inputs: Any, options: RunOptions) -> Opening | RunResult:
+def open_run(chain: Chain, inputs: Any, options: RunOptions) -> Opening | RunResult:
     """A new run, or an earlier one to go on with or to heal; of one where nothing is left to do, its result.
 
     Raises:
-        ChainError, InputError, RunFolderError: it cannot be begun. Nothing was written.
+        ChainError, PlanError, InputError, RunFolderError: it cannot be begun. Nothing was written.
     """
     earlier = options.resume if options.resume is not None else options.retry
     meant = meant_run(earlier, options.runs_dir) if earlier is not None else None
     if not isinstance(meant, str):
-        return _open(checked, inputs, options)
+        return _open(chain, inputs, options)
     from chainette.files.remote_carrier import Carrier
 
     carrier = Carrier.take(meant)
     carrier.begin_again()
     try:
-        opening = _open(checked, inputs, _here(options, carrier.path))
+        opening = _open(chain, inputs, _here(options, carrier.path))
         if isinstance(opening, RunResult):
             carrier.close()
             return replace(opening, url=carrier.url)
@@ -40,10 +41,14 @@ def open_run(checked: Checked, inputs: Any, options: RunOptions) -> Opening | Ru
     return opening
 
 
-def _open(checked: Checked, inputs: Any, options: RunOptions) -> Opening | RunResult:
+def _open(chain: Chain, inputs: Any, options: RunOptions) -> Opening | RunResult:
     if options.retry is not None:
-        return open_retry(checked, options)
-    return (open_new if options.resume is None else open_again)(checked, inputs, options)
+        return open_retry(chain, options)
+    if options.resume is not None:
+        return open_again(chain, inputs, options)
+    checked = check(chain, options)
+    checked.require()
+    return open_new(checked, inputs, options)
 
 
 def _here(options: RunOptions, path: os.PathLike[str]) -> RunOptions:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from chainette.chain import Chain
+from chainette.devices import DevicesHere, devices_here
 from chainette.engine import capabilities
-from chainette.engine.enforced import unenforced_keywords
-from chainette.errors import ChainError, Problem
+from chainette.engine.backends import backend_of
+from chainette.engine.live import warm_servers
+from chainette.engine.standing import beside_others, others_on
+from chainette.errors import ChainError, PlanError, Problem
 from chainette.files import folder_name
 from chainette.graph import Graph, Node, build, type_name
 from chainette.graph.signature import schema_of
 from chainette.plan import Plan, make_plan
 from chainette.prompts import CompiledPrompt, compile_prompts
 from chainette.run.options import RunOptions
-from chainette.specs import EngineRegistry, engines_here
+from chainette.run.schemas import schema_problems, unenforced, with_grammars
+from chainette.specs import Capabilities, EngineRegistry, EngineSpec, engines_here
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Checked:
     plan: Plan
     prompts: Mapping[int, CompiledPrompt]
     registry: EngineRegistry
+    """All engines that are configured, whether the chain names them or not."""
     problems: tuple[Problem, ...]
     """Errors first, then warnings, then notes."""
 
@@ -48,9 +54,13 @@ class Checked:
         """
         Raises:
             ChainError: with every error that was found.
+            PlanError: nothing is wrong but that it does not fit on the devices.
         """
-        if self.errors:
-            raise ChainError(self.errors)
+        errors = self.errors
+        if errors and set(errors) <= set(self.plan.misfits):
+            raise PlanError("\n".join(str(problem) for problem in errors))
+        if errors:
+            raise ChainError(errors)
 
     def report(self) -> dict[str, Any]:
         """All that `inspect` tells, ready for JSON."""
@@ -105,14 +115,6 @@ def intake_words(node: Node) -> str:
     return cast if intake.cast else ""
 
 
-def unenforced(plan: Plan, node: Node) -> list[str]:
-    """Schema keywords that the step's engine will not hold the model to, so that only validation does."""
-    name = plan.engine_of.get(node.index)
-    if name is None:
-        return []
-    return unenforced_keywords(plan.engines[name], schema_of(node.step.output_model))
-
-
 def check(chain: Chain, options: RunOptions | None = None) -> Checked:
     """Looks at the chain, its prompts and its engines. Nothing is raised for what is wrong with them: see `problems`.
 
@@ -124,14 +126,43 @@ def check(chain: Chain, options: RunOptions | None = None) -> Checked:
     prompts, more = compile_prompts(graph)
     problems = [*problems, *more]
     registry, found = engines_here(options.engines_file)
-    plan, more = make_plan(graph, registry, options.engines, capabilities)
-    problems += [*found, *more]
-    problems += [note for node in graph.steps for note in _schema_notes(plan, node)]
+    plan, more = make_plan(graph, registry, options.engines, _known, devices=partial(_devices, registry))
+    if plan.misfits and (others := others_on(plan.devices)):
+        more = [*more, Problem("devices", others, severity="note")]
+    plan, chosen = with_grammars(graph, plan)
+    problems += [*found, *more, *chosen]
+    for name, spec in plan.engines.items():
+        for said in backend_of(spec).left_out(spec):
+            problems.append(Problem(f'engine "{name}"', f"leaves out {said}", severity="warning"))
+    problems += [problem for node in graph.steps for problem in schema_problems(plan, node)]
+    problems += [problem for node in graph.steps for problem in _sampling_problems(plan, node)]
     problems += [problem for node in graph.shown for problem in _type_problems(node)]
     problems += _folder_problems(graph)
     ranks = {"error": 0, "warning": 1, "note": 2}
     problems.sort(key=lambda problem: ranks[problem.severity])
     return Checked(graph, plan, prompts, registry, tuple(dict.fromkeys(problems)))
+
+
+def _sampling_problems(plan: Plan, node: Node) -> list[Problem]:
+    name = plan.engine_of.get(node.index)
+    if name is None:
+        return []
+    spec = plan.engines[name]
+    said = backend_of(spec).unfit_sampling(spec, node.step.sampling)
+    return [Problem(f'step "{node.id}"', f'engine "{name}" would refuse every row: {words}') for words in said]
+
+
+def _known(spec: EngineSpec) -> Capabilities:
+    """A warm engine has its devices already, and keeps them."""
+    known = capabilities(spec)
+    if known.on_devices and warm_servers(spec):
+        return replace(known, on_devices=False, description=f"{known.description}, warm")
+    return known
+
+
+def _devices(registry: EngineRegistry) -> DevicesHere:
+    here = devices_here(registry.declared_devices)
+    return replace(here, devices=beside_others(here.devices))
 
 
 def _type_problems(node: Node) -> list[Problem]:
@@ -167,11 +198,3 @@ def _folder_problems(graph: Graph) -> list[Problem]:
             problems.append(Problem(f'{node.kind} "{node.id}"', message, "another id"))
         seen[name] = node.id
     return problems
-
-
-def _schema_notes(plan: Plan, node: Node) -> list[Problem]:
-    keywords = unenforced(plan, node)
-    if not keywords:
-        return []
-    message = f"the engine does not hold the model to {', '.join(keywords)}; answers are validated after"
-    return [Problem(f'step "{node.id}"', message, severity="note")]

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from chainette.chain import Chain
 from chainette.errors import ChainError, Problem, RunFolderError
 from chainette.files import RunFolder
 from chainette.files.graph_changes import Change, graph_changes
 from chainette.files.names import HEALING
 from chainette.files.reading import RunReader, find_run
 from chainette.files.run_lock import OWNER
-from chainette.run.checking import Checked
+from chainette.graph import build
+from chainette.run.checking import Checked, check
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
 
 _INHERITED = (
     *("chunk_size", "limit", "columns", "id_field", "format", "max_lines_per_file", "flattened", "params"),
-    *("max_failed", "engines"),
+    "max_failed",
 )
 
 
@@ -66,8 +68,34 @@ class Earlier:
     def is_done(self) -> bool:
         return self.status.get("state") == "done"
 
-    def inherited(self, options: RunOptions) -> RunOptions:
-        """Its options, where nothing else is said now."""
+    def checked(self, chain: Chain, options: RunOptions) -> tuple[Checked, RunOptions]:
+        """`chain` with the run's options, where nothing else is said now, and these.
+
+        Raises:
+            ChainError, PlanError: see `Checked.require`, and `check`.
+        """
+        options = self._inherited(options)
+        engines = {**self._engines(chain), **options.engines}
+        options = replace(options, engines=engines, engines_file=options.engines_file or self._engines_file())
+        checked = check(chain, options)
+        checked.require()
+        return checked, options
+
+    def _engines(self, chain: Chain) -> dict[str, str]:
+        """Those that were said for steps that are still there."""
+        recorded = self.graph["options"].get("engines")
+        if not recorded:
+            return {}
+        here = {node.id for node in build(chain)[0].steps}
+        return {id: name for id, name in recorded.items() if id in here}
+
+    def _engines_file(self) -> str | None:
+        call = self.graph.get("call")
+        said = call.get("engines_file") if isinstance(call, dict) else None
+        path = os.path.join(str(call.get("cwd") or ""), said) if isinstance(call, dict) and said else None
+        return path if path is not None and os.path.isfile(path) else None
+
+    def _inherited(self, options: RunOptions) -> RunOptions:
         recorded = dict(self.graph["options"])
         call = self.graph.get("call")
         if not isinstance(call, dict) or not call.get("target"):

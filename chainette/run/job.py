@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from types import MappingProxyType
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -13,7 +14,18 @@ import anyio.to_thread
 
 from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError
-from chainette.events import ChunkCommitted, Event, Interrupted, Listener, Progressed, RunFinished, RunStarted, Warned
+from chainette.events import (
+    ChunkCommitted,
+    EngineCount,
+    Event,
+    Interrupted,
+    Listener,
+    NodeCount,
+    Progressed,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
 from chainette.executor import Executor, ExecutorOptions, Outcome
 from chainette.executor.past import Past
 from chainette.files.cancelling import asked_to_stop, forget_asking
@@ -23,10 +35,12 @@ from chainette.graph import INPUT_ID
 from chainette.observe import event_fields, record_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked
+from chainette.run.costs import Costs
 from chainette.run.loops import Stopper
 from chainette.run.opening import Opening
 from chainette.run.record import Clock, status_record
 from chainette.run.result import RunResult
+from chainette.specs import EngineRegistry
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -55,6 +69,7 @@ class Job:
         self._listener = listener
         self._stopper = stopper
         self._clock = Clock(opening.status)
+        self._costs = Costs(checked.graph, checked.plan, opening.status)
         self._interrupted = 0
         self._scope = anyio.CancelScope()
         self._outcome = Outcome()
@@ -73,7 +88,8 @@ class Job:
         finals: Callable[[Sequence[Row]], None] | None,
     ) -> RunResult:
         """The whole run. From its first line on, a signal means what `_interrupt` says and nothing else."""
-        broker = Broker(self._checked.registry, self.say)
+        plan = self._checked.plan
+        broker = Broker(EngineRegistry(plan.engines), self.say, devices=lambda: plan.devices)
         executor, state, message = None, "stopped", ""
         unwritten: ChainetteError | None = None
         with anyio.open_signal_receiver(*_SIGNALS) if handle_signals else nullcontext() as signals:
@@ -116,9 +132,7 @@ class Job:
             self._count_causes()
         past = self._opening.past(self._folder.before)
         self._folder.write_graph(self._opening.graph)
-        self._folder.write_status(
-            status_record(self._folder, graph, "running", self._clock, before.nodes, self._outcome)
-        )
+        self._folder.write_status(self._status("running", before.nodes, {}))
         return past
 
     def _count_causes(self) -> None:
@@ -149,7 +163,7 @@ class Job:
             self._folder,
             broker,
             settings,
-            self._listener,
+            self.say,
             results=results,
             finals=finals,
             sync=self._sync,
@@ -161,9 +175,22 @@ class Job:
         self._folder.sync()
         for trouble in self._folder.remote.take_warnings():
             anyio.from_thread.run_sync(self.say, Warned(trouble))
-        graph = self._checked.graph
-        record = status_record(self._folder, graph, "running", self._clock, progress.nodes, self._outcome)
-        self._folder.write_status(record)
+        self._folder.write_status(self._status("running", progress.nodes, progress.engines))
+
+    def _status(
+        self, state: str, nodes: Mapping[str, NodeCount], engines: Mapping[str, EngineCount], message: str = ""
+    ) -> dict[str, Any]:
+        return status_record(
+            self._folder,
+            self._checked.graph,
+            state,
+            self._clock,
+            nodes,
+            self._outcome,
+            message,
+            costs=self._costs,
+            engines=engines,
+        )
 
     async def _drive(
         self, executor: Executor, chunks: Iterator[InputChunk], signals: AsyncIterator[signal.Signals] | None
@@ -261,10 +288,9 @@ class Job:
         if progress is not None:
             self.say(self._finished(outcome, progress, state, message))
         try:
-            graph = self._checked.graph
             nodes = progress.nodes if progress is not None else outcome.count.nodes
-            record = status_record(self._folder, graph, state, self._clock, nodes, outcome, message)
-            self._folder.write_status(record)
+            engines = progress.engines if progress is not None else {}
+            self._folder.write_status(self._status(state, nodes, engines, message))
         except ChainetteError as error:
             failed = failed or error
         forget_asking(self._folder.path)
@@ -286,16 +312,18 @@ class Job:
             rows_dropped=outcome.count.rows_dropped,
             elapsed_s=progress.elapsed_s,
             nodes=progress.nodes,
-            engines=progress.engines,
+            engines=self._costs.priced(progress.nodes, progress.engines),
             failures=tuple((*key, times) for key, times in causes),
             message=message,
             rows_before=self._rows_before,
+            cost=self._costs.cost(progress.nodes),
         )
 
     def _result(self, executor: Executor, state: str, message: str) -> RunResult:
         outcome = executor.outcome
         rows, share = self._options.allowed_failures()
         allowed = rows if rows is not None else (share or 0.0) * outcome.rows_read
+        progress = executor.statistics()
         return RunResult(
             folder=self._folder.path,
             url=self._folder.remote.url,
@@ -304,9 +332,7 @@ class Job:
             rows_out=outcome.count.rows_out,
             rows_failed=outcome.count.rows_failed,
             rows_dropped=outcome.count.rows_dropped,
-            stats=status_record(
-                self._folder, self._checked.graph, state, self._clock, executor.statistics().nodes, outcome, message
-            ),
+            stats=self._status(state, progress.nodes, progress.engines, message),
             message=message,
             allowed_failed=outcome.count.rows_failed <= allowed,
             _graph=self._checked.graph,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chainette.chain import Chain
 from chainette.errors import RunFolderError
 from chainette.executor.past import Past
 from chainette.files import RunFolder
@@ -30,6 +31,7 @@ from chainette.run.taking import of_another, of_its_own, take_again
 class Opening:
     """All that a run is told before its first row."""
 
+    checked: Checked
     folder: RunFolder
     options: RunOptions
     graph: dict[str, Any]
@@ -61,7 +63,7 @@ def open_new(checked: Checked, inputs: Any, options: RunOptions) -> Opening:
     def past(before: Recovered) -> Past | None:
         return None if reused is None else Past(other=reused.calls(), other_run=reused.name)
 
-    return Opening(folder, options, record, {}, source, chunks_of(checked, source, options, folder.path), past)
+    return Opening(checked, folder, options, record, {}, source, chunks_of(checked, source, options, folder.path), past)
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,18 @@ def _reused_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) 
     return _ReusedRun(meant, os.path.abspath(meant))
 
 
-def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | RunResult:
+def open_again(chain: Chain, inputs: Any, options: RunOptions) -> Opening | RunResult:
     """The folder of a run that ended before its last row; of one that is done, its result.
 
     Raises:
-        ChainError: chain, model, input or parameters changed; each part is named. Nothing was written.
+        ChainError, PlanError: chain, model, input or parameters changed (each part is named), or do not fit together.
+            Nothing was written.
         RunFolderError: there is no such run, or a process is at work in it.
     """
     assert options.resume is not None
     earlier = Earlier.found(options.resume, options.runs_dir)
     path, old = earlier.path, earlier.graph
-    options = earlier.inherited(options)
+    checked, options = earlier.checked(chain, options)
     source = None if earlier.is_done and inputs is None else source_again(checked, inputs, options, path)
     described = earlier.inputs if source is None or source.is_recorded else source.describe()
     record = graph_record(checked, options, described, earlier.run_id)
@@ -119,7 +122,7 @@ def open_again(checked: Checked, inputs: Any, options: RunOptions) -> Opening | 
     chunks = chunks_of(checked, source, options, path)
     forced = anew or bool(old.get("made_again"))
     past = _past_again(folder, record, None if anew else old["made_again"]) if forced else _past_of(path, record)
-    return Opening(folder, options, record, earlier.status, source, chunks, past, forced)
+    return Opening(checked, folder, options, record, earlier.status, source, chunks, past, forced)
 
 
 def _continued(record: dict[str, Any], old: Mapping[str, Any], options: RunOptions, *, anew: bool) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
-from chainette.events import NodeCount
+from chainette.events import EngineCount, NodeCount
 from chainette.executor import Outcome
 from chainette.files.remote_names import without_passwords
 from chainette.files.run_folder import RunFolder
@@ -19,6 +20,7 @@ from chainette.graph import Graph, Node, type_name
 from chainette.graph.signature import bound_to, schema_of, source_of, step_facts
 from chainette.observe import utc
 from chainette.run.checking import Checked, intake_words
+from chainette.run.costs import Costs
 from chainette.run.options import RunOptions
 
 
@@ -121,6 +123,9 @@ class Clock:
         return self._before_s + time.monotonic() - self._began_s
 
 
+_NO_ENGINES: Mapping[str, EngineCount] = MappingProxyType({})
+
+
 def status_record(
     folder: RunFolder,
     graph: Graph,
@@ -129,8 +134,13 @@ def status_record(
     counts: Mapping[str, NodeCount],
     outcome: Outcome,
     message: str = "",
+    *,
+    costs: Costs | None = None,
+    engines: Mapping[str, EngineCount] = _NO_ENGINES,
 ) -> dict[str, Any]:
     """How far it is."""
+    used = costs.nodes(counts, engines) if costs is not None else {}
+    cost = costs.cost(counts) if costs is not None else None
     nodes = {}
     for id, count in counts.items():
         nodes[id] = {
@@ -143,8 +153,10 @@ def status_record(
             "calls": count.calls,
             "reused": count.reused,
             "prompt_tokens": count.prompt_tokens,
+            "cached_tokens": count.cached_tokens,
             "completion_tokens": count.completion_tokens,
             "seconds": round(count.seconds, 3),
+            **used.get(id, {}),
         }
     return {
         "run_id": folder.run_id,
@@ -161,8 +173,11 @@ def status_record(
         "rows_failed": outcome.count.rows_failed,
         "rows_dropped": outcome.count.rows_dropped,
         "prompt_tokens": sum(node["prompt_tokens"] for node in nodes.values()),
+        "cached_tokens": sum(node["cached_tokens"] for node in nodes.values()),
         "completion_tokens": sum(node["completion_tokens"] for node in nodes.values()),
+        **({} if cost is None else {"cost": round(cost, 9)}),
         "nodes": nodes,
+        "engines": costs.engines(counts, engines) if costs is not None else {},
     }
 
 

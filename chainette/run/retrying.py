@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chainette.chain import Chain
 from chainette.errors import ChainError, Problem, nearest
 from chainette.executor.past import Past
 from chainette.files import RowValidator, RunFolder, folder_name
@@ -21,7 +22,6 @@ from chainette.files.recorded_inputs import as_read
 from chainette.files.recovery import Recovered
 from chainette.graph import INPUT_ID, Graph
 from chainette.rows import Absent, Again, Failure, InputChunk, source_of
-from chainette.run.checking import Checked
 from chainette.run.earlier import Earlier
 from chainette.run.opening import Opening
 from chainette.run.options import RunOptions
@@ -32,18 +32,19 @@ _SHAPE = ("graph", "output", "last step", "branches", "input schema", "input", "
 """Changes that no single row can be healed with: the files themselves would be others."""
 
 
-def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
+def open_retry(chain: Chain, options: RunOptions) -> Opening | RunResult:
     """The failed rows of a run, to be made again in their places; of a run without any, its result.
 
     Raises:
         ChainError: chain, model or parameters changed (each part is named), or no such step; nodes came or went, which
             even `force` does not heal. Nothing was written.
+        PlanError: the engines do not fit on the devices.
         RunFolderError: there is no such run, or a process is at work in it.
     """
     assert options.retry is not None
     earlier = Earlier.found(options.retry, options.runs_dir)
     path, old = earlier.path, earlier.graph
-    options = earlier.inherited(options)
+    checked, options = earlier.checked(chain, options)
     chosen = _Chosen(checked.graph, options)
     record = graph_record(checked, options, earlier.inputs, earlier.run_id)
     changes = earlier.changes(record, "retry", "heal the failed rows with the new ones", force=options.force)
@@ -59,7 +60,7 @@ def open_retry(checked: Checked, options: RunOptions) -> Opening | RunResult:
     record["retried"] = [*old.get("retried", []), said]
     folder = RunFolder.reopen(path, earlier.run_id, "heal")
     chunks, past = _Rows(checked.graph, options, path, chosen).chunks, _past(path, folder, said)
-    return Opening(folder, options, record, earlier.status, recorded_input(path), chunks, past, heals=True)
+    return Opening(checked, folder, options, record, earlier.status, recorded_input(path), chunks, past, heals=True)
 
 
 def _past(path: Path, folder: RunFolder, said: Mapping[str, Any]) -> Callable[[Recovered], Past]:

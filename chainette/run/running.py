@@ -10,7 +10,6 @@ from chainette.chain import Chain
 from chainette.events import Listener
 from chainette.rows import Row
 from chainette.run.carrying import open_run
-from chainette.run.checking import check
 from chainette.run.job import Job, Results, only
 from chainette.run.loops import Stopper, calm_collector, in_new_loop, in_thread, loop_is_running
 from chainette.run.options import RunOptions
@@ -71,12 +70,10 @@ async def arun(
 ) -> RunResult:
     """`run` for code that has an event loop."""
     options = options or RunOptions()
-    checked = check(chain, options)
-    checked.require()
-    opening = open_run(checked, inputs, options)
+    opening = open_run(chain, inputs, options)
     if isinstance(opening, RunResult):
         return opening
-    job = Job(checked, opening, listener, stopper)
+    job = Job(opening.checked, opening, listener, stopper)
     try:
         return await job.go(handle_signals, results, finals)
     except BaseException as error:

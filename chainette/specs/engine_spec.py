@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from chainette.errors import ChainError, Problem, nearest
+from chainette.specs.vllm_arguments import VLLM_ARGUMENTS
 
-BackendName = Literal["vllm", "openai", "ollama", "embedded", "scripted"]
+BackendName = Literal["vllm", "openai", "ollama", "sglang", "embedded", "scripted"]
 
-# vLLM's own spelling. A name vLLM has gained since is taken through `vllm_args`.
-VLLM_ARGUMENTS = frozenset(
-    """
-    tokenizer tokenizer_mode trust_remote_code download_dir load_format config_format seed code_revision
-    tokenizer_revision hf_overrides served_model_name quantization enforce_eager max_model_len kv_cache_dtype
-    kv_cache_memory_bytes tensor_parallel_size pipeline_parallel_size data_parallel_size expert_parallel_size
-    enable_expert_parallel distributed_executor_backend block_size enable_prefix_caching swap_space cpu_offload_gb
-    max_num_batched_tokens max_num_seqs max_num_partial_prefills max_logprobs disable_log_stats enable_lora max_loras
-    max_lora_rank lora_modules lora_dtype limit_mm_per_prompt mm_processor_kwargs enable_chunked_prefill
-    scheduling_policy speculative_config compilation_config reasoning_parser chat_template chat_template_kwargs
-    generation_config override_generation_config enable_sleep_mode structured_outputs_config attention_backend
-    allowed_local_media_path tool_call_parser enable_auto_tool_choice async_scheduling
-    """.split()
-)
+
+SURELY_MISSPELT = 0.9
+"""As likeness of a key to a known name. Below, it may be an argument that vLLM has gained since."""
+
+
+class Prices(BaseModel):
+    """In any currency, per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    cached: float | None = Field(None, ge=0)
+    """Of prompt tokens that the endpoint had cached; without it they cost what all do."""
 
 
 class EngineSpec(BaseModel):
@@ -49,12 +51,27 @@ class EngineSpec(BaseModel):
     revision: str | None = None
     dtype: str | None = None
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    """Share of each of its devices that a server takes; without it vLLM's own default, 0.9."""
     devices: tuple[int, ...] | None = None
-    replicas: int = Field(1, ge=1)
+    """Pinned to these, counted within CUDA_VISIBLE_DEVICES. Without it the plan chooses."""
+    replicas: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
+    """Servers. None: as many as `devices` hold when `tensor_parallel_size` is said, else one. `auto`: as many as there
+    is room for."""
+    python: str | None = None
+    """`vllm`: the interpreter that has vLLM; without it `$CHAINETTE_VLLM_PYTHON`, else our own."""
+    grammar: Literal["auto", "xgrammar", "guidance", "outlines", "lm-format-enforcer"] = "auto"
+    """`vllm`: what holds answers to their schema. `auto`: what the schemas of the chain need."""
+    adapters: dict[str, str] = Field(default_factory=dict)
+    """`vllm`: LoRA adapters, name to folder or hub name; a step takes one with `Step(lora=name)`."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """`vllm`, `sglang`: sent with every request, e.g. `enable_thinking: false`."""
     enable_reasoning: bool = False
+    """The model thinks before it answers: needs a `reasoning_parser`, and answers keep the thinking apart."""
     lazy: bool = True
     idle_timeout_s: float = Field(180, ge=0)
     start_timeout_s: float = Field(600, gt=0)
+    unresponsive_timeout_s: float = Field(30, gt=0)
+    """After which a server of ours that has calls and answers nothing at all is ended and started again."""
     request_timeout_s: float = Field(600, gt=0)
     """For one call on the wire; `Step.timeout_s` is the tighter limit of a step."""
     max_concurrency: int | None = Field(None, ge=1)
@@ -63,6 +80,12 @@ class EngineSpec(BaseModel):
     """Times a call is sent again after 408, 409, 429, 5xx or a broken connection."""
     retry_wait_s: float = Field(0.5, ge=0)
     """Before the first of them, on average; doubles each time up to 30 s. `Retry-After` comes before it."""
+    requests_per_minute: float | None = Field(None, gt=0)
+    """What an endpoint of somebody else's allows; over all steps."""
+    tokens_per_minute: float | None = Field(None, gt=0)
+    """Prompt and completion tokens together."""
+    prices: Prices | None = None
+    """What an endpoint costs; makes `cost` appear in `status.json`."""
     slots: int | None = Field(None, ge=1)
     """`embedded`: answers made at the same time; without it one per core, at least 4."""
     context_length: int | None = Field(None, ge=1)
@@ -70,7 +93,8 @@ class EngineSpec(BaseModel):
     script: dict[str, Any] = Field(default_factory=dict)
     """`scripted`: how the stand-in answers; see `chainette.engine.scripted.Script`."""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
-    """vLLM arguments by their own names; unknown keys of a `vllm` block that vLLM knows land here."""
+    """vLLM arguments by their own names. Keys of a `vllm` block that are no field land here, unless they look like a
+    misspelt one; whether the installed vLLM takes them is for the backend to say."""
 
     @classmethod
     def parse(cls, fields: dict[str, Any], where: str = "") -> EngineSpec:
@@ -86,10 +110,10 @@ class EngineSpec(BaseModel):
             fields["backend"] = _backend_of(fields)
         passed: dict[str, Any] = dict(fields.pop("vllm_args", None) or {})
         for key in sorted(set(fields) - set(cls.model_fields)):
-            if fields["backend"] == "vllm" and key in VLLM_ARGUMENTS:
+            known = set(cls.model_fields) | (VLLM_ARGUMENTS if fields["backend"] == "vllm" else set())
+            if fields["backend"] == "vllm" and (key in VLLM_ARGUMENTS or not _is_misspelt(str(key), known)):
                 passed[key] = fields.pop(key)
                 continue
-            known = set(cls.model_fields) | (set(VLLM_ARGUMENTS) if fields["backend"] == "vllm" else set())
             problems.append(Problem(where, f'no such key "{key}"', nearest(str(key), known)))
             fields.pop(key)
         if passed:
@@ -107,6 +131,12 @@ class EngineSpec(BaseModel):
         problems += _meaningless(spec, where)
         if spec.backend != "embedded" and spec.backend != "scripted" and not spec.model:
             problems.append(Problem(where, "needs a `model`", "the name the server knows it by"))
+        hosted = spec.backend == "vllm" and spec.endpoint is None
+        if hosted and spec.enable_reasoning and not spec.vllm_args.get("reasoning_parser"):
+            hint = "e.g. `reasoning_parser: qwen3` or `deepseek_r1`; the model's card names its own"
+            problems.append(Problem(where, "`enable_reasoning` needs a `reasoning_parser`", hint))
+        if spec.model in spec.adapters:
+            problems.append(Problem(where, f'adapter "{spec.model}" is called like the model', "another name"))
         if spec.backend == "embedded" and _is_missing_file(spec.model):
             problems.append(Problem(where, f"there is no file {spec.model}"))
         if spec.endpoint is not None and (wrong := _wrong_with_url(spec.endpoint)):
@@ -115,6 +145,15 @@ class EngineSpec(BaseModel):
         if problems:
             raise ChainError(problems)
         return spec
+
+    def adapter_problem(self, name: str) -> str:
+        """Why a step cannot have the LoRA adapter `name` on this engine, or the empty string."""
+        if self.backend != "vllm":
+            return f"`lora` means nothing to backend {self.backend}; it is for vllm"
+        if self.endpoint is not None or name in self.adapters:
+            return ""
+        hint = nearest(name, self.adapters) or "engines.yml: `adapters: {name: folder}`"
+        return f'engine "{self.name}" has no adapter "{name}" ({hint})'
 
     def public(self) -> dict[str, Any]:
         """The spec as it may stand in `graph.json`: no secrets, no defaults. Header values are secrets."""
@@ -126,11 +165,18 @@ class EngineSpec(BaseModel):
 
 _ONLY_FOR: dict[str, tuple[str, ...]] = {
     "dtype": ("vllm",),
-    "gpu_memory_utilization": ("vllm",),
-    "devices": ("vllm",),
-    "enable_reasoning": ("vllm",),
+    "gpu_memory_utilization": ("vllm", "scripted"),
+    "devices": ("vllm", "scripted"),
+    "enable_reasoning": ("vllm", "sglang"),
+    "python": ("vllm",),
+    "grammar": ("vllm",),
+    "adapters": ("vllm",),
+    "chat_template_kwargs": ("vllm", "sglang"),
+    "requests_per_minute": ("vllm", "openai", "ollama", "sglang", "scripted"),
+    "tokens_per_minute": ("vllm", "openai", "ollama", "sglang", "scripted"),
+    "prices": ("vllm", "openai", "ollama", "sglang", "scripted"),
     "revision": ("vllm", "embedded"),
-    "endpoint": ("vllm", "openai", "ollama"),
+    "endpoint": ("vllm", "openai", "ollama", "sglang"),
     "slots": ("embedded",),
     "context_length": ("embedded",),
     "script": ("scripted",),
@@ -148,6 +194,13 @@ def _meaningless(spec: EngineSpec, where: str) -> list[Problem]:
 
 def _default(key: str) -> Any:
     return EngineSpec.model_fields[key].get_default(call_default_factory=True)
+
+
+def _is_misspelt(key: str, known: set[str]) -> bool:
+    """Whether it is so near to a known name, or so unlike any argument, that it is surely a mistake."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", key):
+        return True
+    return bool(difflib.get_close_matches(key, known, n=1, cutoff=SURELY_MISSPELT))
 
 
 def _is_missing_file(model: str) -> bool:
@@ -193,3 +246,7 @@ class Capabilities:
     """Why this engine cannot be used on this machine, or the empty string."""
     description: str = ""
     """What it is, in words for a person."""
+    on_devices: bool = False
+    """Whether it is a server of ours that takes devices (GPUs); the plan then says which."""
+    on_cpu: bool = False
+    """Whether such a server can do without: where there are no devices, it then takes none."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chainette.errors import ChainError, Problem, nearest
+from chainette.specs.declared_devices import DeclaredDevice, declared_devices
 from chainette.specs.engine_spec import EngineSpec
 
 DEFAULT_ENGINE = "demo"
@@ -15,23 +16,33 @@ DEFAULT_ENGINE = "demo"
 
 ENGINES_FILE = "engines.yml"
 
+DEVICES_VARIABLE = "CHAINETTE_DEVICES"
+"""Declares the devices instead of the file's `devices:` block, written as that is."""
+
 
 class EngineRegistry:
-    """Engine specs by name, in the order they were added."""
+    """Engine specs by name, in the order they were added, and the devices that are declared for them."""
 
-    def __init__(self, specs: Mapping[str, EngineSpec] | None = None) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, EngineSpec] | None = None,
+        declared_devices: tuple[DeclaredDevice, ...] | None = None,
+    ) -> None:
         self._specs: dict[str, EngineSpec] = dict(specs or {})
+        self.declared_devices = declared_devices
+        """None: those that are found."""
 
     def add(self, spec: EngineSpec) -> None:
         """A later spec of the same name takes the place of the earlier one."""
         self._specs[spec.name] = spec
 
     def copy(self) -> EngineRegistry:
-        return EngineRegistry(self._specs)
+        return EngineRegistry(self._specs, self.declared_devices)
 
     def replace(self, other: EngineRegistry) -> None:
         """From now on holds what `other` holds."""
         self._specs = dict(other._specs)
+        self.declared_devices = other.declared_devices
 
     def names(self) -> list[str]:
         return [*self._specs, *([] if DEFAULT_ENGINE in self._specs else [DEFAULT_ENGINE])]
@@ -71,11 +82,11 @@ class EngineRegistry:
 
     def with_environment(self, environment: Mapping[str, str]) -> tuple[EngineRegistry, list[Problem]]:
         """A copy in which `CHAINETTE_<ENGINE>_<FIELD>` has changed a field, e.g. `CHAINETTE_LLAMA3_ENDPOINT`, and what
-        is wrong with those variables. Fields that are no text are written as in YAML."""
+        is wrong with those variables. Fields that are no text are written as in YAML, and so is `CHAINETTE_DEVICES`."""
         import yaml
 
         changed = self.copy()
-        problems: list[Problem] = []
+        problems = changed._declare(environment)
         for name in self.names():
             spec, prefix = self.get(name), f"CHAINETTE_{_shout(name)}_"
             fields: dict[str, Any] = {}
@@ -92,8 +103,24 @@ class EngineRegistry:
                     problems += error.problems
         return changed, problems
 
+    def _declare(self, environment: Mapping[str, str]) -> list[Problem]:
+        """Takes the devices that the environment declares; returns what is wrong with them."""
+        import yaml
 
-_NO_TEXT = ("devices", "headers", "script", "vllm_args")
+        text = environment.get(DEVICES_VARIABLE)
+        if text is None or not text.strip():
+            return []
+        where = f"environment {DEVICES_VARIABLE}"
+        try:
+            self.declared_devices = declared_devices(yaml.safe_load(text), where)
+        except ChainError as error:
+            return list(error.problems)
+        except yaml.YAMLError as error:
+            return [Problem(where, f"is not YAML: {' '.join(str(error).split())}")]
+        return []
+
+
+_NO_TEXT = ("adapters", "chat_template_kwargs", "devices", "headers", "prices", "script", "vllm_args")
 
 
 def _shout(name: str) -> str:
@@ -106,9 +133,28 @@ def read_engines_file(path: str | os.PathLike[str]) -> list[EngineSpec]:
     Raises:
         ChainError: the file is missing, is not YAML, or holds a block that is wrong; all blocks are checked.
     """
+    return _read(Path(path))[0]
+
+
+def _read(file: Path) -> tuple[list[EngineSpec], tuple[DeclaredDevice, ...] | None]:
+    """The specs of an engines file and the devices it declares, None where it says nothing of them."""
+    content = _mapping(file)
+    problems: list[Problem] = []
+    specs = _specs(file, content.get("engines"), problems)
+    devices = None
+    if content.get("devices") is not None:
+        try:
+            devices = declared_devices(content["devices"], f"{file}: devices")
+        except ChainError as error:
+            problems += error.problems
+    if problems:
+        raise ChainError(problems)
+    return specs, devices
+
+
+def _mapping(file: Path) -> dict[str, Any]:
     import yaml
 
-    file = Path(path)
     try:
         content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -117,13 +163,21 @@ def read_engines_file(path: str | os.PathLike[str]) -> list[EngineSpec]:
         raise ChainError(Problem(str(file), f"is not YAML: {' '.join(str(error).split())}")) from None
     content = {} if content is None else content
     if not isinstance(content, dict) or not set(content) <= {"engines", "devices"}:
-        raise ChainError(Problem(str(file), "must be a mapping with the key `engines`", "engines: [{name: …}]"))
-    blocks = content.get("engines")
+        raise ChainError(
+            Problem(
+                str(file), "must be a mapping with the key `engines` (and `devices`, or not)", "engines: [{name: …}]"
+            )
+        )
+    return content
+
+
+def _specs(file: Path, blocks: Any, problems: list[Problem]) -> list[EngineSpec]:
+    """The engines of a file's blocks; what is wrong with any of them is added to `problems`."""
     blocks = [] if blocks is None else blocks
     if not isinstance(blocks, list):
-        raise ChainError(Problem(str(file), "`engines` must be a list of blocks"))
+        problems.append(Problem(str(file), "`engines` must be a list of blocks"))
+        return []
     specs: list[EngineSpec] = []
-    problems: list[Problem] = []
     for position, block in enumerate(blocks):
         where = f"{file}: engines[{position}]"
         if not isinstance(block, dict) or not block.get("name"):
@@ -137,8 +191,6 @@ def read_engines_file(path: str | os.PathLike[str]) -> list[EngineSpec]:
         if any(other.name == spec.name for other in specs):
             problems.append(Problem(where, f'a second engine called "{spec.name}"'))
         specs.append(spec)
-    if problems:
-        raise ChainError(problems)
     return specs
 
 
@@ -155,8 +207,11 @@ def engines_here(
     problems: list[Problem] = []
     if named or file.is_file():
         try:
-            for spec in read_engines_file(file):
+            specs, devices = _read(file)
+            for spec in specs:
                 registry.add(spec)
+            if devices is not None:
+                registry.declared_devices = devices
         except ChainError as error:
             problems += error.problems
     registry, found = registry.with_environment(environment)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from chainette.errors import ChainError, Problem, nearest
 
@@ -59,6 +59,14 @@ class SamplingParams(BaseModel):
             raise ValueError(f"cannot be sent as JSON: {error}") from None
         return value
 
+    @model_validator(mode="after")
+    def _agree(self) -> SamplingParams:
+        if self.min_tokens is not None and self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
+        if self.bad_words and not all(word.strip() for word in self.bad_words):
+            raise ValueError("bad_words holds an empty one")
+        return self
+
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -76,5 +84,5 @@ def _problem(error: Any) -> Problem:
         hint = nearest(name, SamplingParams.model_fields)
         return Problem(f"SamplingParams.{name}", "no such sampling field", hint)
     if error["type"] == "value_error":
-        return Problem(f"SamplingParams.{name}", str(error["ctx"]["error"]))
+        return Problem(f"SamplingParams.{name}".removesuffix("."), str(error["ctx"]["error"]))
     return Problem(f"SamplingParams.{name}", f"{error['msg']}, not {error['input']!r}")

@@ -221,20 +221,34 @@ def test_devices_say_what_is_here(project: Project, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_gpu_outside_cuda_visible_devices_is_told_as_such() -> None:
-    from chainette.cli.devices import read_gpu
+    from chainette.cli.devices import gpu_records
+    from chainette.devices import Gpu, GpusHere
 
-    row = "0, NVIDIA H200, 143771, 1771, 0, 570.1, GPU-abc"
-    gpu = read_gpu(row, "1")
-    assert (gpu["name"], gpu["memory_free_bytes"], gpu["visible"]) == ("NVIDIA H200", 142_000 * 1024 * 1024, False)
-    assert read_gpu(row, "GPU-ab")["visible"]
-    assert read_gpu(row, None)["visible"]
+    here = GpusHere((Gpu(0, "NVIDIA H200", "GPU-abcd", 143 * 10**9, 142 * 10**9, 7),), driver="570.1")
+    (gpu,) = gpu_records(here, "1")
+    assert (gpu["name"], gpu["memory_free_bytes"], gpu["visible"]) == ("NVIDIA H200", 142 * 10**9, False)
+    assert (gpu["utilization_percent"], gpu["driver"]) == (7, "570.1")
+    assert gpu_records(here, "GPU-ab")[0]["visible"]
+    assert gpu_records(here, None)[0]["visible"]
+
+
+def test_devices_that_are_declared_are_told_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINETTE_DEVICES", "{count: 2, name: A100, memory_gib: 80}")
+    out = project.call("devices")
+    assert "gpu 1   A100, 85.9 GB, declared" in out
+    found = json.loads(project.call("devices", "--json"))
+    assert [(device["index"], device["declared"]) for device in found["devices"]] == [(0, True), (1, True)]
+    monkeypatch.setenv("CHAINETTE_DEVICES", "many")
+    project.call("devices")
+    assert project.exit_code == 2
+    assert "environment CHAINETTE_DEVICES: must be a number" in project.err
 
 
 def test_the_version_is_said(project: Project) -> None:
     assert project.call("--version").startswith("chainette ")
 
 
-@pytest.mark.parametrize("command", ["warmup", "view", "push"])
+@pytest.mark.parametrize("command", ["stats", "view", "push"])
 def test_a_command_that_is_to_come_says_so(project: Project, command: str) -> None:
     project.call(command, "last")
     assert project.exit_code == 2

@@ -12,7 +12,8 @@ from typing import Any
 DERIVED = ("inputs", "steps", "flattened", "failed")
 """Byte for byte the same, however often the run was killed."""
 _OF_ONE_RUN = {"run_id", "pid", "started", "updated", "seconds", "message"}
-_OF_ONE_CALL = {"started_s", "seconds", "replica", "sent"}
+_OF_ONE_CALL = {"started_s", "seconds", "queue_s", "first_token_s", "replica", "sent"}
+_TIMES = ("seconds", "busy_s", "up_s", "gpu_seconds")
 
 
 def files(run: Path) -> dict[str, Path]:
@@ -93,8 +94,9 @@ def _bytes_differ(name: str, expected: bytes, found: bytes) -> list[str]:
 
 def _status(run: Path) -> dict[str, Any]:
     status: dict[str, Any] = json.loads((run / "status.json").read_bytes())
-    for node in status["nodes"].values():
-        node.pop("seconds", None)
+    for counted in (*status["nodes"].values(), *status["engines"].values()):
+        for name in _TIMES:
+            counted.pop(name, None)
     return {key: value for key, value in status.items() if key not in _OF_ONE_RUN}
 
 

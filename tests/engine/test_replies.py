@@ -35,6 +35,43 @@ def test_a_token_count_that_is_no_number_of_tokens_counts_nothing(usage):
     assert (answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens) == (0, 0, 0)
 
 
+def timed(metrics):
+    answer = read_answer(body()[:-1] + b',"metrics":' + orjson.dumps(metrics) + b"}")
+    return answer.queue_s, answer.first_token_s
+
+
+@pytest.mark.parametrize(
+    ("metrics", "times"),
+    [
+        ({"queue_time_ms": 500, "time_to_first_token_ms": 250.0}, (0.5, 0.75)),  # from the request's arrival on
+        ({"queue_time_ms": 500, "time_to_first_token_ms": None}, (0.5, None)),
+        ({"queue_time_ms": None, "time_to_first_token_ms": 250.0}, (None, None)),
+        ({"queue_time_ms": "500", "time_to_first_token_ms": -1}, (None, None)),
+        ({}, (None, None)),
+        (None, (None, None)),
+        ([1], (None, None)),
+    ],
+)
+def test_queue_and_first_token_are_read_where_a_server_tells_them(metrics, times):
+    assert timed(metrics) == times
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error", "crowded"),
+    [
+        (429, {}, {}, True),
+        (529, {}, {}, True),
+        (503, {"Retry-After": "1"}, {}, True),
+        (503, {}, {}, False),
+        (500, {"Retry-After": "1"}, {}, False),
+        (408, {}, {}, False),
+        (429, {}, {"code": "insufficient_quota"}, False),
+    ],
+)
+def test_what_says_that_there_are_too_many_requests(status, headers, error, crowded):
+    assert refuse(status, headers, orjson.dumps({"error": error}), HERE).crowded is crowded
+
+
 @pytest.mark.parametrize("said", ["length", "LENGTH", "max_tokens", "MAX_TOKENS"])
 def test_an_answer_that_was_too_long_is_known_by_any_spelling(said):
     assert read_answer(body(finish_reason=said)).choices[0].finish_reason == "length"

@@ -46,8 +46,14 @@ class AnyOrder:
         self._random = random
         self._left = dies_after
 
-    def prepare(self, schema: Any, sampling: Any) -> Any:
-        return self._inner.prepare(schema, sampling)
+    def follow(self, changed: Any) -> None:
+        """Its window stays."""
+
+    async def attend(self) -> None:
+        """Nothing needs looking after."""
+
+    def prepare(self, schema: Any, sampling: Any, adapter: Any = None) -> Any:
+        return self._inner.prepare(schema, sampling, adapter)
 
     async def call(self, prepared: Any, messages: list[dict[str, Any]], timeout_s: float | None = None) -> Answer:
         for _ in range(self._random.randrange(12)):
@@ -60,6 +66,9 @@ class AnyOrder:
     @asynccontextmanager
     async def acquire(self, name: str) -> AsyncIterator[Engine]:
         yield self  # type: ignore[misc]
+
+    def next_stage(self, now: Any, later: Any, placements: Any) -> None:
+        pass
 
 
 class Played:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chainette import EngineDiedError
+from chainette import EngineDiedError, register_engine
+from chainette.engine.scripted import Fault, Script, ScriptedServer, scripted_server
 from chainette.specs import EngineSpec, default_registry
 from tests.run.pipeline import ANSWERS, FAULTS, chain, items
 
@@ -41,3 +43,16 @@ def cut_off(stand_in: Callable[..., None], tmp_path: Path) -> Callable[..., Path
         return tmp_path / "run"
 
     return start
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[..., ScriptedServer]]:
+    """`served(Fault(…), engine={…}, **script)`: a server with that script, and the only engine at it."""
+    with ExitStack() as servers:
+
+        def serve(*faults: Fault, engine: dict[str, Any] | None = None, **script: Any) -> ScriptedServer:
+            running = servers.enter_context(scripted_server(Script(**{"faults": faults, **script})))
+            register_engine("served", backend="openai", model="m", endpoint=running.url, **(engine or {}))
+            return running
+
+        yield serve

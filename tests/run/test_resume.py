@@ -10,6 +10,7 @@ import pytest
 
 from chainette import Chain, ChainError, EngineDiedError, InputError, RunFolderError, apply, context
 from chainette.files import RunFolder
+from chainette.files.reading import RunReader
 from tests.folders import as_killed, calls, counts, derived, everything, lines, made_once, reused
 from tests.models import Answer, Number, Question, step
 from tests.run.conftest import ROWS
@@ -92,6 +93,42 @@ def test_what_the_run_was_told_about_its_input_holds_on(cut_off, tmp_path, optio
     again = {"params": options["params"]} if "params" in options else {}
     of.run(rows, resume=run, **again)
     assert_same(run, of.run(rows, tmp_path / "whole", **options).folder)
+
+
+@pytest.fixture
+def other_engine(stand_in):
+    """A second one, with another model."""
+    stand_in(spec={"name": "other", "model": "mo"})
+    return "other"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_engines_a_run_was_told_to_use_hold_on(cut_off, other_engine, tmp_path, force):
+    two = step("two", Answer, Answer, "{{ answer }}", engine_name="stand_in")
+    of = Chain(name="c", steps=[QA.with_(engine_name="stand_in"), two])
+    run = cut_off(5, questions(9), of, chunk_size=2, engines={"two": other_engine})
+    assert of.run(questions(9), resume=run, force=force).state == "done"
+    record = RunReader(run).graph()
+    assert [node["engine"] for node in record["nodes"]] == ["stand_in", "other"]
+    assert {spec["name"] for spec in record["engines"]} == {"stand_in", "other"}
+    assert record["options"]["engines"] == {"two": "other"}
+
+
+def test_an_engine_that_is_named_now_comes_before_the_one_of_the_run(cut_off, other_engine):
+    of = Chain(name="c", steps=[step("qa", Question, Answer, engine_name="other")], chunk_size=2)
+    run = cut_off(5, questions(9), of, engines={"qa": "stand_in"})
+    with pytest.raises(ChainError, match="model was"):
+        of.run(questions(9), resume=run, engines={"qa": "other"})
+    of.run(questions(9), resume=run, engines={"qa": "other"}, force=True)
+    assert RunReader(run).graph()["nodes"][0]["engine"] == "other"
+
+
+def test_an_engine_for_a_step_that_is_gone_is_forgotten(cut_off, other_engine):
+    of = Chain(name="c", steps=[QA.with_(engine_name="other")], chunk_size=2)
+    run = cut_off(5, questions(9), of, engines={"qa": "stand_in"})
+    changed = Chain(name="c", steps=[step("new", Question, Answer, engine_name="stand_in")], chunk_size=2)
+    assert changed.run(questions(9), resume=run, force=True).state == "done"
+    assert RunReader(run).graph()["options"]["engines"] == {}
 
 
 def test_a_call_that_failed_is_taken_as_it_is(stand_in, tmp_path):

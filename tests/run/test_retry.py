@@ -80,6 +80,18 @@ def test_only_failed_calls_and_those_that_follow_from_them_are_made(stand_in, tm
     assert made == [("qa", "3", 1), ("qa", "6", 1), ("second", "3", 1), ("second", "6", 1)]
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_failed_rows_are_asked_of_the_engine_the_run_was_told_to_use(stand_in, tmp_path, force):
+    stand_in(spec={"name": "other", "model": "mo"})
+    of = Chain(name="c", steps=[QA.with_(engine_name="other")], chunk_size=4)
+    stand_in(answers={}, faults=mismatch("q3."))
+    of.run(questions(9), tmp_path / "run", engines={"qa": "stand_in"})
+    stand_in(answers={}, faults=[])
+    assert of.run(None, retry=tmp_path / "run", force=force).rows_failed == 0
+    record = RunReader(tmp_path / "run").graph()
+    assert (record["nodes"][0]["engine"], record["options"]["engines"]) == ("stand_in", {"qa": "stand_in"})
+
+
 def test_what_calls_cost_is_added_up(stand_in, tmp_path):
     of = Chain(name="c", steps=[QA.with_(retries=1)])
     stand_in(faults=mismatch("q1."))

@@ -21,23 +21,6 @@ def rows(*texts):
     return [Question(text=text) for text in texts]
 
 
-@pytest.fixture
-def served():
-    """`served(Fault(...), slots=1)`: a server with that script, and the only engine at it."""
-    servers = []
-
-    def serve(*faults, engine=None, **script):
-        server = scripted_server(Script(faults=faults, **script))
-        servers.append(server)
-        running = server.__enter__()
-        register_engine("served", backend="openai", model="m", endpoint=running.url, **(engine or {}))
-        return running
-
-    yield serve
-    for server in servers:
-        server.__exit__(None, None, None)
-
-
 def the_timeout(result):
     (failure,) = result.failed
     assert failure.kind == "timeout"
