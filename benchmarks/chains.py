@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from chainette import Chain, SamplingParams, Step, apply
+from chainette import Chain, Context, SamplingParams, Step, apply, cond, gather, while_loop
 
 
 class Review(BaseModel):
@@ -54,6 +55,23 @@ two_steps = Chain(
 )
 
 
+def is_approved(verdict: Verdict, context: Context) -> bool:
+    """After one to six turns, by the row's text."""
+    turn = context.turn
+    assert isinstance(turn, int)
+    return turn > zlib.crc32(context.chain_input.text.encode()) % 6
+
+
+refine = Chain(
+    name="refine",
+    steps=[
+        while_loop(
+            two_steps.steps, until=is_approved, max_iterations=6, at_least_once=True, feed="input", id="until_approved"
+        )
+    ],
+)
+
+
 def increment(number: Number) -> Number:
     return Number(value=number.value + 1)
 
@@ -63,6 +81,48 @@ def double(number: Number) -> Number:
 
 
 two_applies = Chain(name="two applies", steps=[apply(increment), apply(double)])
+
+
+def is_even(number: Number) -> bool:
+    return number.value % 2 == 0
+
+
+def decrement(number: Number) -> Number:
+    return Number(value=number.value - 1)
+
+
+class Counted(BaseModel):
+    value: int
+    turns: int = 0
+
+
+def count_up(number: Counted) -> Counted:
+    return Counted(value=number.value + 1, turns=number.turns + 1)
+
+
+def made_three(number: Counted) -> bool:
+    return number.turns >= 3
+
+
+def twins(number: Number) -> list[Number]:
+    return [number, Number(value=number.value + 1)]
+
+
+def total(numbers: list[Number]) -> Number:
+    return Number(value=sum(number.value for number in numbers))
+
+
+def straight(applies: int) -> Chain:
+    """As many functions in a row as a chain with control flow calls for each row, predicates included."""
+    return Chain(name=f"{applies} applies", steps=[apply(increment, id=f"increment_{n}") for n in range(applies)])
+
+
+one_apply, two_in_a_row, three_in_a_row = straight(1), straight(2), straight(3)
+seven_in_a_row = straight(7)
+
+conditional = Chain(name="cond", steps=[cond(is_even, [apply(increment)], [apply(decrement)])])
+loop_of_three = Chain(name="while_loop", steps=[while_loop([apply(count_up)], until=made_three, max_iterations=3)])
+expand_and_gather = Chain(name="expand and gather", steps=[apply(twins), gather(), apply(total)])
 
 
 class Item(BaseModel):

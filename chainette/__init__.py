@@ -6,7 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainette.chain import Branch, Chain, Context, Step, apply, context
+    from chainette.chain import (
+        Branch,
+        Chain,
+        Context,
+        Drop,
+        Line,
+        ScanItem,
+        Scanned,
+        Step,
+        TracedChain,
+        apply,
+        cond,
+        context,
+        delay,
+        gather,
+        scan,
+        switch,
+        while_loop,
+    )
+    from chainette.chain.traced import chain  # at run time the package, which can be called
     from chainette.engine.engine_broker import EngineBroker
     from chainette.errors import (
         ChainError,
@@ -17,6 +36,7 @@ if TYPE_CHECKING:
         InputError,
         PlanError,
         Problem,
+        RowFailedError,
         RunFolderError,
         RunStoppedError,
     )
@@ -33,6 +53,17 @@ _HOMES = {
     "Step": "chainette.chain",
     "apply": "chainette.chain",
     "context": "chainette.chain",
+    "Drop": "chainette.chain",
+    "Line": "chainette.chain",
+    "TracedChain": "chainette.chain",
+    "ScanItem": "chainette.chain",
+    "Scanned": "chainette.chain",
+    "cond": "chainette.chain",
+    "delay": "chainette.chain",
+    "gather": "chainette.chain",
+    "scan": "chainette.chain",
+    "switch": "chainette.chain",
+    "while_loop": "chainette.chain",
     "EngineBroker": "chainette.engine.engine_broker",
     "ChainError": "chainette.errors",
     "ChainetteError": "chainette.errors",
@@ -42,6 +73,7 @@ _HOMES = {
     "InputError": "chainette.errors",
     "PlanError": "chainette.errors",
     "Problem": "chainette.errors",
+    "RowFailedError": "chainette.errors",
     "RunFolderError": "chainette.errors",
     "RunStoppedError": "chainette.errors",
     "Failure": "chainette.rows",
@@ -57,6 +89,7 @@ __all__ = [
     "ChainError",
     "ChainetteError",
     "Context",
+    "Drop",
     "EngineBroker",
     "EngineDiedError",
     "EngineError",
@@ -64,21 +97,35 @@ __all__ = [
     "EngineStartError",
     "Failure",
     "InputError",
+    "Line",
     "PlanError",
     "Problem",
+    "RowFailedError",
     "RunFolderError",
     "RunResult",
     "RunStoppedError",
     "SamplingParams",
+    "ScanItem",
+    "Scanned",
     "Step",
+    "TracedChain",
     "__version__",
     "apply",
+    "chain",
+    "cond",
     "context",
+    "delay",
+    "gather",
     "register_engine",
+    "scan",
+    "switch",
+    "while_loop",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "chain":
+        return import_module("chainette.chain")
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value

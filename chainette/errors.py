@@ -8,9 +8,10 @@ ChainetteError
 │   └── EngineDiedError     it went away while it was needed
 ├── InputError          the data is wrong: file, line, field
 ├── RunFolderError      the run folder cannot be written, read or taken
-└── RunStoppedError     the run ended before its last row, and says why
+├── RunStoppedError     the run ended before its last row, and says why
+└── RowFailedError      the one row that a node was called on failed
 
-A bad row is not an exception but a `chainette.rows.Failure`.
+A bad row of a run is not an exception but a `chainette.rows.Failure`.
 """
 
 from __future__ import annotations
@@ -88,6 +89,19 @@ class RunFolderError(ChainetteError):
 
 class RunStoppedError(ChainetteError):
     """The run ended before its last row; what was finished is in the folder."""
+
+
+class RowFailedError(ChainetteError):
+    """The row that a step, apply or chain was called on failed."""
+
+    def __init__(self, message: str, kind: str, node_id: str, raw: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """One of `chainette.rows.FailureKind`."""
+        self.node_id = node_id
+        """The node at which it stopped."""
+        self.raw = raw
+        """The text that was refused, where there is one."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

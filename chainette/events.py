@@ -6,9 +6,13 @@ few times a second and once at the end, so a listener never has to count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+MAX_REASONS = 20
+"""Different reasons to drop a row that are counted per node."""
+OTHER_REASONS = "other reasons"
 
 
 @dataclass(slots=True)
@@ -34,17 +38,35 @@ class NodeCount:
     """Calls whose answer was taken from another run."""
     seconds: float = 0.0
     """Time the node's calls or functions took, added up; calls overlap, so it may exceed the run's time."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """Of the dropped rows, those that say why: reason -> how many, at most `MAX_REASONS` and `OTHER_REASONS`."""
 
     def add(self, other: NodeCount, times: int = 1) -> None:
         for name in _NODE_COUNTS:
             setattr(self, name, getattr(self, name) + times * getattr(other, name))
+        for why, count in other.drops.items():
+            self._count_drop(why, times * count)
+
+    def count_drops(self, reasons: Iterable[str]) -> None:
+        for why in reasons:
+            self._count_drop(why, 1)
+
+    def _count_drop(self, why: str, count: int) -> None:
+        drops = self.drops
+        if why not in drops and (count < 0 or len(drops) - (OTHER_REASONS in drops) >= MAX_REASONS):
+            why = OTHER_REASONS
+        left = drops.get(why, 0) + count
+        if left > 0:
+            drops[why] = left
+        else:
+            drops.pop(why, None)
 
     def public(self) -> dict[str, Any]:
         """What is not zero."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
-_NODE_COUNTS = tuple(f.name for f in fields(NodeCount))
+_NODE_COUNTS = tuple(f.name for f in fields(NodeCount) if f.name != "drops")
 
 
 @dataclass(slots=True)
@@ -78,7 +100,9 @@ class RunCount:
         """From what `public` gave; what it does not name is zero."""
         count = cls(**{name: record.get(name, 0) for name in _RUN_COUNTS})
         for id, node in record.get("nodes", {}).items():
-            count.nodes[id] = NodeCount(**{name: value for name, value in node.items() if name in _NODE_COUNTS})
+            known = {name: value for name, value in node.items() if name in _NODE_COUNTS}
+            drops = node.get("drops")
+            count.nodes[id] = NodeCount(**known, drops=dict(drops) if isinstance(drops, Mapping) else {})
         return count
 
 

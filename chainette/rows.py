@@ -16,9 +16,10 @@ FailureKind = Literal[
     "input",  # the row does not fit the chain's first model
     "prompt",  # the template failed on this row's values
     "apply",  # a Python function raised or returned what its annotations do not allow
-    "route",  # a switch or loop had nowhere to send the row
+    "route",  # a switch had no way for the row, or a predicate, key or scan could not work on it
+    "max_iterations",  # a loop's turns were used up
     "join",  # a joined branch has no value for this row
-    "upstream",
+    "upstream",  # a gather misses a child that failed
 ]
 
 
@@ -35,6 +36,8 @@ class Failure:
     """The text that was refused, where there is one."""
     cause: tuple[str, ...] = ()
     """From the outermost to the innermost cause, `file:line` first for an apply."""
+    turns: tuple[int, ...] = ()
+    """In which turn of each loop around it, the outermost first."""
 
 
 class Row:
@@ -66,6 +69,26 @@ class StepRow(Row):
     __slots__ = ("reasoning",)
 
     reasoning: str | None
+
+
+class TurnRow(Row):
+    """A row at the beginning of a loop's turn."""
+
+    __slots__ = ("state", "turns")
+
+    turns: tuple[int, ...]
+    """Which turn of each loop around it this is, from 1, the outermost first."""
+    state: Any
+    """What a scan has so far; None in other loops."""
+
+
+class DealtRow(Row):
+    """A row as a function over the whole run gave it, in the chunk that it was dealt to."""
+
+    __slots__ = ("aside",)
+
+    aside: dict[int, Any]
+    """What became of it before in branches that end there, by node; its former chunk is not at hand any more."""
 
 
 class JoinedRow(Row):
@@ -137,3 +160,8 @@ class NodeChunk:
     ids: list[str]
     values: list[Any]
     failures: list[Failure] = field(default_factory=list)
+    turns: list[int | list[int]] | None = None
+    """Of a node in a loop: per row the turn it is from, in nested loops one number for each, the outermost first."""
+    beside: list[Any] = field(default_factory=list)
+    """Values of rows that stand in another chunk's files, for the flattened rows of this one; they count on after
+    `values`."""

@@ -173,11 +173,10 @@ def _left_out(node: NodeComparison) -> list[Text]:
 
 def _example(example: Example) -> list[Text]:
     from chainette.cli.screen import BAD, GOOD, NAME, WARN, line
-    from chainette.cli.wording import one_line
 
     before, after = example.before or {}, example.after or {}
     found = (before or example.failed_before or {}, after or example.failed_after or {})
-    ids = list(dict.fromkeys(one_line(row["_id"]) for row in found if row))
+    ids = list(dict.fromkeys(_place(row) for row in found if row))
     style = {"changed": WARN, "added": GOOD, "gone": BAD, "no longer failed": GOOD}.get(example.kind, BAD)
     head = line("  ", (" -> ".join(ids), NAME), (f"  {example.kind}", style))
     if example.kind == "changed":
@@ -191,11 +190,19 @@ def _example(example: Example) -> list[Text]:
     return [*lines, *(line(f"    {_row_words(row)}") for row in rows)]
 
 
+def _place(row: dict[str, Any]) -> str:
+    from chainette.cli.wording import one_line, turn_words
+
+    return one_line(row["_id"]) + (f", turn {turn_words(row['_turn'])}" if "_turn" in row else "")
+
+
 def _row_words(row: dict[str, Any]) -> str:
     from chainette.cli.show import in_words
     from chainette.cli.wording import one_line
 
-    return "  ".join(f"{one_line(k)}: {one_line(in_words(v), _WHOLE)}" for k, v in row.items() if k != "_id")
+    return "  ".join(
+        f"{one_line(k)}: {one_line(in_words(v), _WHOLE)}" for k, v in row.items() if k not in ("_id", "_turn")
+    )
 
 
 def _failure_words(failure: dict[str, Any]) -> str:

@@ -140,7 +140,7 @@ def _label(drawn: TreeLine, rows: dict[str, NodeRow], glyphs: Glyphs) -> Text:
     if drawn.node is None or drawn.node not in rows:
         return line((drawn.prefix, QUIET), (drawn.text, "italic"))
     row = rows[drawn.node]
-    sign = {"apply": glyphs.apply, "join": glyphs.join}.get(row.kind, glyphs.step)
+    sign = glyphs.of(row.kind)
     if row.emoji and glyphs is ICONS:
         sign = row.emoji
     style = BAD if row.failed else GOOD if row.finished else "cyan"

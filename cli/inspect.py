@@ -14,12 +14,13 @@ from chainette.cli.target import Call, chain_target, load, pairs, refuse_empty
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from chainette.cli.drawing import Arrow
     from chainette.cli.wording import Glyphs
     from chainette.run import RunOptions
 
 Words = Annotated[
     list[str],
-    typer.Argument(metavar="CHAIN", help="module:chain, file.py:chain, or FILE CHAIN.", show_default=False),
+    typer.Argument(metavar="CHAIN", help="module:chain, file.py:chain, chain.yml, or FILE CHAIN.", show_default=False),
 ]
 EnginesFile = Annotated[
     str | None,
@@ -28,6 +29,10 @@ EnginesFile = Annotated[
 Engine = Annotated[
     list[str] | None,
     typer.Option(metavar="STEP=NAME", show_default=False, help="Another engine for a step; several times."),
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option(metavar="K=V", show_default=False, help="A parameter of a traced chain; several times."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Icons = Annotated[bool, typer.Option("--icons/--no-icons", help="Signs beyond ASCII.")]
@@ -43,6 +48,7 @@ class Drawing(StrEnum):
     mermaid = "mermaid"
     dot = "dot"
     json = "json"
+    yaml = "yaml"
 
 
 def inspect(
@@ -50,6 +56,7 @@ def inspect(
     words: Words,
     engines: EnginesFile = None,
     engine: Engine = None,
+    param: Param = None,
     as_json: AsJson = False,
     icons: Icons = True,
 ) -> None:
@@ -58,7 +65,7 @@ def inspect(
     refuse_empty(engines=engines)
     from chainette.run import RunOptions
 
-    options = RunOptions(engines_file=engines, engines=pairs(engine, "--engine"))
+    options = RunOptions(engines_file=engines, engines=pairs(engine, "--engine"), params=pairs(param, "--param"))
     raise typer.Exit(say_report(target, options, as_json, icons))
 
 
@@ -69,27 +76,43 @@ def inspect_dag(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, like --format json.")] = False,
     icons: Icons = True,
     max_branches: MaxBranches = None,
+    param: Param = None,
 ) -> None:
-    """Draw a chain's graph."""
-    from chainette.cli import drawing
+    """Draw a chain's graph, or write it as a chain file."""
+    if format is Drawing.yaml and not as_json:
+        return _write_yaml(chain_target(words), pairs(param, "--param"))
+    from chainette.cli import charts, drawing
     from chainette.cli.output import write, write_json
     from chainette.run import check
 
-    checked = check(load(chain_target(words)))
+    checked = check(load(chain_target(words)).for_params(pairs(param, "--param")))
     report, outline = checked.report(), checked.graph.outline
     nodes = {node["id"]: (str(node["kind"]), _label(node)) for node in report["nodes"]}
     if as_json or format is Drawing.json:
-        ways = [{"from": w.start, "to": w.end, "label": w.label} for w in drawing.arrows(outline)]
+        ways = [_way(way) for way in drawing.arrows(outline)]
         write_json({"chain": report["chain"], "nodes": report["nodes"], "edges": ways, "outline": outline})
     elif format is Drawing.mermaid:
-        write(drawing.mermaid(report["chain"], nodes, drawing.arrows(outline)))
+        write(charts.mermaid(report["chain"], nodes, drawing.arrows(outline), drawing.boxes(outline)))
     elif format is Drawing.dot:
-        write(drawing.dot(report["chain"], nodes, drawing.arrows(outline)))
+        write(charts.dot(report["chain"], nodes, drawing.arrows(outline), drawing.boxes(outline)))
     else:
         _print_tree(report, outline, icons, max_branches)
     if not checked.ok:
         sys.stderr.write(f"the chain has problems: chainette inspect {shlex.join(words)}\n")
         raise typer.Exit(2)
+    return None
+
+
+def _write_yaml(target: str, params: dict[str, str]) -> None:
+    from chainette.chain.yaml_writer import to_yaml
+    from chainette.cli.output import write
+
+    write(to_yaml(load(target).for_params(params)))
+
+
+def _way(way: Arrow) -> dict[str, Any]:
+    drawn = {"from": way.start, "to": way.end, "label": way.label}
+    return {**drawn, "back": True} if way.back else drawn
 
 
 def _label(node: dict[str, Any]) -> str:
@@ -97,6 +120,8 @@ def _label(node: dict[str, Any]) -> str:
 
 
 def _print_tree(report: dict[str, Any], outline: object, icons: bool, max_branches: int | None) -> None:
+    from rich.cells import cell_len
+
     from chainette.cli.drawing import tree_lines
     from chainette.cli.screen import NAME, QUIET, console, glyphs, line
     from chainette.cli.wording import one_line
@@ -106,18 +131,37 @@ def _print_tree(report: dict[str, Any], outline: object, icons: bool, max_branch
     nodes = {node["id"]: node for node in report["nodes"]}
     shown.print(line((one_line(report["chain"]), NAME), (f" {signs.dot} input {one_line(report['input'])}", QUIET)))
     drawn = tree_lines(outline, signs, max_branches)
-    wide = max((len(d.prefix) + len(d.text) for d in drawn), default=0) + 4
+    wide = max((cell_len(d.prefix + d.text) for d in drawn), default=0) + 4
     for d in drawn:
         if d.node is None:
             shown.print(line((d.prefix, QUIET), (d.text, "italic")))
             continue
         node = nodes[d.node]
-        sign = {"apply": signs.apply, "join": signs.join}.get(node["kind"], signs.step)
-        pad = " " * (wide - len(d.prefix) - len(d.text) - 2)
-        text = line((d.prefix, QUIET), f"{sign} ", (d.text, NAME))
+        pad = " " * (wide - cell_len(d.prefix + d.text) - 2)
+        text = line((d.prefix, QUIET), f"{signs.of(node['kind'])} ", (d.text, NAME))
         if node["kind"] != "join":
             text.append(pad).append(one_line(f"{node['input']} -> {node['output']}"), style=QUIET)
+        if about := _kind_words(node):
+            text.append(f"  {one_line(about)}", style="italic")
         shown.print(text, soft_wrap=True)
+
+
+def _kind_words(node: dict[str, Any]) -> str:
+    """What a node of control flow does."""
+    match node["kind"]:
+        case "cond":
+            return f"cond: {node['predicate']}"
+        case "switch":
+            return f"switch on {node['key']}"
+        case "while_loop":
+            return f"until {node['until']}, at most {node['max_iterations']} times"
+        case "scan":
+            return f"scan over {node['over']}"
+        case "delay":
+            return f"{node['seconds']:g} s"
+        case "gather":
+            return f"gather as {node['alias']}" if node["alias"] else "gather"
+    return ""
 
 
 def say_report(target: str, options: RunOptions, as_json: bool, icons: bool, call: Call | None = None) -> int:
@@ -197,7 +241,7 @@ def _node_lines(node: dict[str, Any], signs: Glyphs) -> list[Text]:
     from chainette.cli.screen import NAME, QUIET, WARN, line
     from chainette.cli.wording import one_line
 
-    sign = {"apply": signs.apply, "join": signs.join}.get(node["kind"], signs.step)
+    sign = signs.of(node["kind"])
     name = "" if node["name"] == node["id"] else f"  {one_line(node['name'])}"
     lines = [line(f"{sign} ", (one_line(node["id"]), NAME), name, (f"  {node['kind']}", QUIET))]
 
@@ -210,12 +254,42 @@ def _node_lines(node: dict[str, Any], signs: Glyphs) -> list[Text]:
     say("branches", ", ".join(f"{alias}: {type_}" for alias, type_ in node.get("branches", {}).items()))
     say("cast", node.get("intake"), WARN if "cast" in str(node.get("intake")) else "")
     say("shape", node.get("shape"))
+    say("in loop", ", in ".join(reversed(node.get("loops") or [])))
+    say("note", node.get("note"), WARN)
+    for what, words in _control_words(node):
+        say(what, words)
     say("engine", node.get("engine"))
     say("sampling", ", ".join(f"{k}={v}" for k, v in (node.get("sampling") or {}).items()))
     say("templates", ", ".join(node.get("template_names") or []))
     unenforced = ", ".join(node.get("unenforced") or [])
     say("schema", unenforced and f"{unenforced}: not enforced by the engine, validated after", WARN)
     return lines
+
+
+def _control_words(node: dict[str, Any]) -> list[tuple[str, str]]:
+    """What control flow asks, and where rows go."""
+    told: list[tuple[str, str]] = [
+        (name, str(node[name])) for name in ("predicate", "key", "until", "over", "init") if name in node
+    ]
+    for name, case in node.get("cases", {}).items():
+        through = ", ".join(case["nodes"]) or "as it is"
+        told.append(("way", f"{name}: {through} -> {case['output']}"))
+    if "body" in node:
+        told.append(("body", ", ".join(node["body"]) or "nothing"))
+    if "max_iterations" in node:
+        first = ", the first before it is asked" if node["at_least_once"] else ""
+        told.append(("turns", f"at most {node['max_iterations']}{first}"))
+        begins = "the former one gave" if node["feed"] == "result" else "entered the loop"
+        told.append(("feed", f"{node['feed']}: a turn begins with what {begins}"))
+    if "keep" in node:
+        told.append(("keep", "the last turn of each row" if node["keep"] == "last" else "every turn of each row"))
+    if "seconds" in node:
+        told.append(("waits", f"{node['seconds']:g} s"))
+    if "missing" in node:
+        missed = "fails its parent too" if node["missing"] == "fail" else "is left out of the list"
+        told.append(("gathers", f"the children that {node.get('gathers', '?')} makes; a failed one {missed}"))
+        told += [("alias", node["alias"])] if node["alias"] else []
+    return told
 
 
 def _problem_lines(problems: list[dict[str, str]], signs: Glyphs) -> list[Text]:

@@ -6,6 +6,8 @@ import shlex
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from chainette.cli.sight import Turns, sight_of, turns_of
+from chainette.cli.turns import Turn, in_turns
 from chainette.cli.wording import lines as clean_lines
 from chainette.cli.wording import one_line, seconds
 from chainette.errors import RunFolderError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from chainette.files.reading import RunReader
 
 INPUT = "chain_input"
+NO_ROWS = ("join", "cond", "switch", "while_loop", "delay")
+"""Kinds of nodes that make no rows of their own: only what failed at them is shown."""
 MANY = 20
 """Children of a row that are shown per step."""
 
@@ -35,6 +39,8 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
     for node_id in reader.step_ids():
         node = graph_nodes.get(node_id, {})
         stop: dict[str, Any] = {"id": node_id, "kind": node.get("type", ""), "name": node.get("name", "")}
+        if node.get("loops"):
+            stop["loops"] = node["loops"]
         stop["rows"] = _related(reader, node_id, row_id)
         stop["failures"] = _failures(reader, node_id, row_id)
         stop["calls"] = [call for call in reader.calls(node_id) if _is_kin(str(call.get("_id")), row_id)]
@@ -45,7 +51,11 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
         asked = {str(call.get("_id")) for call in stop["calls"]}
         if stop["id"] == step and stop["kind"] == "step" and len(asked) < 2:
             id_ = next(iter(asked), row_id)
-            stop["prompt"] = _prompt(reader.graph(), graph_nodes[step], id_, source or {}, stops)
+            turns = sorted(set(map(turns_of, stop["calls"]))) or [()]
+            told = [_prompt(reader.graph(), graph_nodes[step], id_, source or {}, (stops, turn)) for turn in turns]
+            stop["prompt"] = told[-1]
+            if stop.get("loops"):
+                stop["prompts"] = told
     refused = _failures(reader, INPUT, row_id)
     if source is None and not refused and not any(s["rows"] or s["failures"] or s["calls"] for s in stops):
         name = reader.path.name
@@ -69,18 +79,20 @@ def _is_child(id_: str, of: str) -> bool:
 
 
 def _first(reader: RunReader, node_id: str, row_id: str) -> dict[str, Any] | None:
-    for id_ in _ancestors(row_id):
-        row = reader.row(node_id, id_)
-        if row is not None:
-            return row
-    return None
+    found = _nearest(reader, node_id, row_id)
+    return found[-1] if found else None
+
+
+def _nearest(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any]]:
+    """The row at a node, or the one it was made from: one, or one for each turn that is kept."""
+    return next((rows for id_ in _ancestors(row_id) if (rows := reader.turns(node_id, id_))), [])
 
 
 def _related(reader: RunReader, node_id: str, row_id: str) -> list[dict[str, Any]]:
     """The row at a node, or the one it was made from, or its first children there."""
-    row = _first(reader, node_id, row_id)
-    if row is not None:
-        return [row]
+    rows = _nearest(reader, node_id, row_id)
+    if rows:
+        return rows
     children = (r for r in reader.rows(node_id) if str(r.get("_id", "")).startswith(row_id + "."))
     return list(islice(children, MANY))
 
@@ -98,27 +110,36 @@ def journey_lines(way: dict[str, Any]) -> list[Text]:
     lines = [line((one_line(f"row {way['row']}"), NAME), (f"  {way['run']}", QUIET)), line()]
     lines += [line(("input", NAME)), *_fields(way["input"] or {})]
     lines += [_failure(f) for f in way["failures"]]
-    for stop in way["nodes"]:
-        if stop["kind"] == "join" and not stop["failures"]:
-            continue
-        lines += [line(), line((one_line(stop["id"]), NAME), (f"  {stop['kind']}", QUIET))]
-        asked = stop["id"] == way["step"]
-        if "prompt" in stop:
-            lines += _prompt_lines(stop["prompt"])
-        elif asked and stop["calls"]:
-            one = shlex.join(["chainette", "show", way["run"], stop["id"], str(stop["calls"][0].get("_id"))])
-            lines.append(line((f"  several calls; one with its prompt: {one_line(one)}", QUIET)))
-        for call in stop["calls"]:
-            lines += _call(call, asked, way["row"])
-        for row in stop["rows"]:
-            if len(stop["rows"]) > 1 or row.get("_id") != way["row"]:
-                lines.append(line((f"  row {one_line(row.get('_id'))}", QUIET)))
-            lines += _fields(row)
-        lines += [_failure(f) for f in stop["failures"]]
-        if not (stop["rows"] or stop["failures"] or stop["calls"]):
-            lines.append(line(("  never got here, or was dropped", QUIET)))
+    for part in in_turns(way["nodes"]):
+        if isinstance(part, Turn):
+            lines += [line(), line((one_line(part.words), "italic"))]
+        elif part["kind"] not in NO_ROWS or part["failures"] or part["rows"]:
+            lines += _stop_lines(part, way)
     if not way["nodes"]:
         lines.append(line(("no step was run", BAD)))
+    return lines
+
+
+def _stop_lines(stop: dict[str, Any], way: dict[str, Any]) -> list[Text]:
+    """One node, in a loop in one of its turns."""
+    from chainette.cli.screen import NAME, QUIET, line
+
+    lines = [line(), line((one_line(stop["id"]), NAME), (f"  {stop['kind']}", QUIET))]
+    asked = stop["id"] == way["step"]
+    if "prompt" in stop:
+        lines += _prompt_lines(stop["prompt"])
+    elif asked and stop["calls"]:
+        one = shlex.join(["chainette", "show", way["run"], stop["id"], str(stop["calls"][0].get("_id"))])
+        lines.append(line((f"  several calls; one with its prompt: {one_line(one)}", QUIET)))
+    for call in stop["calls"]:
+        lines += _call(call, asked, way["row"])
+    for row in stop["rows"]:
+        if len(stop["rows"]) > 1 or row.get("_id") != way["row"]:
+            lines.append(line((f"  row {one_line(row.get('_id'))}", QUIET)))
+        lines += _fields(row)
+    lines += [_failure(f) for f in stop["failures"]]
+    if not (stop["rows"] or stop["failures"] or stop["calls"]):
+        lines.append(line(("  never got here, or was dropped", QUIET)))
     return lines
 
 
@@ -126,7 +147,7 @@ def _fields(row: dict[str, Any]) -> list[Text]:
     from chainette.cli.screen import QUIET, line
     from chainette.cli.show import in_words
 
-    names = [key for key in row if key != "_id"]
+    names = [key for key in row if key not in ("_id", "_turn")]
     wide = min(max((len(one_line(name)) for name in names), default=0), 24)
     return [line((f"  {one_line(name):<{wide}}  ", QUIET), _indented(in_words(row[name]), wide + 4)) for name in names]
 
@@ -147,26 +168,42 @@ def _failure(failure: dict[str, Any]) -> Text:
 
 
 def _prompt(
-    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], stops: list[dict[str, Any]]
+    graph: dict[str, Any],
+    node: dict[str, Any],
+    row_id: str,
+    source: dict[str, Any],
+    seen: tuple[list[dict[str, Any]], Turns],
 ) -> dict[str, Any]:
-    """The prompt rendered once more, else its templates; `rendered` says which."""
-    from chainette.cli.prompts import rendered
+    """The prompt rendered once more, else its templates; `rendered` says which, `why` what is missing for it.
 
-    messages = rendered(graph, node, row_id, source, {stop["id"]: stop["rows"] for stop in stops})
-    if messages is None:
-        told = {key: node[key] for key in ("system_prompt", "user_prompt") if node.get(key)}
-        return {"rendered": False, "messages": [{"role": k.removesuffix("_prompt"), "content": told[k]} for k in told]}
-    return {"rendered": True, "messages": [{"role": role, "content": text} for role, text in messages]}
+    `seen` are the row's stops, and the turn in which the step was asked.
+    """
+    from chainette.cli.prompts import lost, rendered
+
+    stops, turn = seen
+    sight = sight_of(graph, stops, node["id"], turn)
+    messages = rendered(graph, node, row_id, source, sight)
+    said: dict[str, Any] = {"turn": list(turn)} if turn else {}
+    if messages is not None:
+        return {**said, "rendered": True, "messages": [{"role": role, "content": text} for role, text in messages]}
+    if missing := lost(graph, node, row_id, source, sight):
+        said["why"] = f"the folder does not have what {', '.join(missing)} was then"
+        kept = 'keep="all" on the loop keeps every turn'
+        said["why"] += f" ({kept})" if sight.gone else ""
+    templates = [(key, node[key]) for key in ("system_prompt", "user_prompt") if node.get(key)]
+    told = [{"role": key.removesuffix("_prompt"), "content": text} for key, text in templates]
+    return {**said, "rendered": False, "messages": told}
 
 
 def _prompt_lines(prompt: dict[str, Any]) -> list[Text]:
-    from chainette.cli.screen import QUIET, line
+    from chainette.cli.screen import QUIET, WARN, line
     from chainette.cli.show import in_words
 
     kind = "" if prompt["rendered"] else " template"
     said = [(f"{one_line(m['role'])}{kind}", in_words(m["content"])) for m in prompt["messages"]]
     wide = max((len(role) for role, _ in said), default=0)
-    return [line((f"  {role:<{wide}}  ", QUIET), _indented(text, wide + 4)) for role, text in said]
+    lines = [line((f"  {role:<{wide}}  ", QUIET), _indented(text, wide + 4)) for role, text in said]
+    return [line((f"  {one_line(prompt['why'])}", WARN)), *lines] if prompt.get("why") else lines
 
 
 def _call(call: dict[str, Any], whole: bool, row_id: str) -> list[Text]:

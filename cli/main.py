@@ -20,6 +20,7 @@ from chainette.cli import (
     retry,
     run,
     runs,
+    schema,
     show,
     warmup,
     why,
@@ -123,6 +124,7 @@ app.command("why")(why.why)
 app.command("warmup")(warmup.warmup)
 app.command("kill")(kill.kill)
 app.command("engines")(engines.engines)
+app.command("schema")(schema.schema)
 app.command("init")(init.init)
 app.command("devices")(devices.devices)
 

@@ -53,6 +53,8 @@ def _said(stage: dict[str, Any], shares: dict[str, float]) -> str:
         parts.append(f"load {', '.join(load)}")
     if stay:
         parts.append(f"{', '.join(stay)} {'stays' if len(stay) == 1 else 'stay'}")
+    if stage.get("barrier"):
+        parts.insert(0, f"{one_line(stage['barrier'])} waits for all rows before it")
     why = one_line(stage["why"])
     if stage["rests"]:
         rests = stage["rests"]

@@ -77,7 +77,10 @@ class RunState:
     engines: dict[str, EngineCount] = field(default_factory=dict)
     engine_states: dict[str, EngineState] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    _before: dict[str, str | None] = field(default_factory=dict)
+    _before: dict[str, TreeLine] = field(default_factory=dict)
+    """Each node's line, which says where its rows come from."""
+    _within: dict[str, list[str]] = field(default_factory=dict)
+    """The nodes inside each piece of control flow."""
     _past: deque[Moment] = field(default_factory=deque)
     """The last seconds, for rates."""
     _idle_s: float = 0.0
@@ -125,11 +128,11 @@ class RunState:
         for name, description in event.engines:
             self.engine_states[name] = EngineState(description)
         self.warnings += event.warnings
-        ids: list[str] = []
         for drawn in self.tree():
             if drawn.node is not None:
-                ids.append(drawn.node)
-                self._before[drawn.node] = drawn.before
+                self._before[drawn.node] = drawn
+                for around in drawn.inside:
+                    self._within.setdefault(around, []).append(drawn.node)
 
     def _progress(self, event: Progressed) -> None:
         self.rows_read, self.rows_done, self.elapsed_s = event.rows_read, event.rows_done, event.elapsed_s
@@ -176,15 +179,31 @@ class RunState:
         entry = Expected(total, True)
         result: dict[str, Expected] = {}
         for node_id in self._before or self.nodes:
-            before = self._before.get(node_id)
+            drawn = self._before.get(node_id)
             expected = entry
-            if before is not None and before in result:
-                expected = _below(result[before], self.nodes.get(before, NodeCount()))
+            if drawn is not None and drawn.before in result:
+                expected = self._after(drawn.before, drawn, result[drawn.before])
             entered = self.nodes.get(node_id, NodeCount()).entered
             if expected.rows is not None and entered > expected.rows:
                 expected = Expected(entered, False)
             result[node_id] = expected
         return result
+
+    def _after(self, before: str, drawn: TreeLine, entering: Expected) -> Expected:
+        """What goes on from a node: into one of its ways, past what happens inside it, or simply on."""
+        node = self.nodes.get(before, NodeCount())
+        if before in drawn.inside:
+            entered = self.nodes.get(drawn.node or "", NodeCount()).entered
+            if entering.rows is None or not node.entered:
+                return Expected(entering.rows, False)
+            return Expected(entering.rows * entered / node.entered, False)
+        if before not in self._within:
+            return _below(entering, node)
+        if entering.rows is None:
+            return entering
+        inner = [self.nodes.get(id, NodeCount()) for id in (before, *self._within[before])]
+        lost = sum(count.failed + count.dropped for count in inner)
+        return Expected(max(0.0, entering.rows - lost), False)
 
     def node_rate(self, node_id: str) -> float:
         """Rows a second through a node, over the last seconds."""

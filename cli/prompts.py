@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainette.cli.drawing import flat, last_node, tree_lines
-from chainette.cli.wording import PLAIN
+from chainette.cli.drawing import flat, last_node, ways_of
+from chainette.cli.sight import Entering, Rows, Sight, turns_of
 
-Rows = list[dict[str, Any]]
+OURS = ("_id", "_turn")
+"""What stands in a row beside its fields."""
 
 
 def rendered(
-    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], rows: dict[str, Rows]
+    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], sight: Sight
 ) -> list[tuple[str, str]] | None:
     """(role, text) of each message, or None where the folder does not hold enough to say.
 
-    `rows` are the row's rows at every node. It is what the templates say now of the values on disk; types that were
-    cast on their way into the step may have read differently.
+    `sight` is what the step saw of the row. The text is what the templates say now of the values on disk; types that
+    were cast on their way into the step may have read differently.
     """
     from jinja2 import TemplateError
 
@@ -29,7 +30,9 @@ def rendered(
 
     environment = make_environment()
     environment.finalize = text_of
-    scope = _scope(graph, node, row_id, source, rows)
+    scope, _ = _scope(graph, node, row_id, source, sight)
+    if lost(graph, node, row_id, source, sight):
+        return None
     try:
         messages = [(role, environment.from_string(text).render(scope)) for role, text in _templates(node)]
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
@@ -59,33 +62,78 @@ def _instructed(messages: list[tuple[str, str]], node: dict[str, Any]) -> list[t
     return [("system", f"{text}\n\n{instruction}" if text else instruction), *messages[1:]]
 
 
-def _scope(
-    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], rows: dict[str, Rows]
-) -> dict[str, Any]:
-    """The names a template sees, the nearer over the farther."""
-    from chainette.graph.build import identifier
+def lost(graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], sight: Sight) -> list[str]:
+    """The names in a step's templates whose values of that turn the folder does not hold any more."""
+    from chainette.graph.scope import identifier
 
-    before = {line.node: line.before for line in tree_lines(graph.get("outline"), PLAIN) if line.node}
-    joins = {n["id"] for n in graph.get("nodes", []) if n.get("type") == "join"}
+    scope, entering = _scope(graph, node, row_id, source, sight)
+    gone = {identifier(id_) for id_ in sight.gone}
+    names = _names(node)
+    return [name for name in names if name in gone or (sight.turn and not entering and name not in scope)]
+
+
+def _names(node: dict[str, Any]) -> list[str]:
+    from jinja2 import TemplateError, meta
+
+    from chainette.prompts.environment import make_environment
+
+    environment = make_environment()
+    found: set[str] = set()
+    for _, text in _templates(node):
+        try:
+            found |= meta.find_undeclared_variables(environment.parse(text))
+        except TemplateError:
+            continue
+    return sorted(found)
+
+
+def _scope(
+    graph: dict[str, Any], node: dict[str, Any], row_id: str, source: dict[str, Any], sight: Sight
+) -> tuple[dict[str, Any], bool]:
+    """The names a template sees, the nearer over the farther; and whether what entered the step is known."""
+    from chainette.graph.scope import identifier
+
+    rows = sight.rows
     scope: dict[str, Any] = {"chain_input": _value(source), "row_id": row_id}
-    scope |= {identifier(id_): _values(found) for id_, found in rows.items() if found and id_ != node["id"]}
+    scope |= {identifier(id_): None for id_ in sight.not_yet}
+    scope |= {
+        identifier(id_): _values(found) for id_, found in rows.items() if found and (sight.turn or id_ != node["id"])
+    }
+    scope |= {"turn": sight.turn[-1]} if sight.turn else {}
+    scope |= _turn_counts(graph, rows)
     aliases = {alias: _values(rows[last]) for alias, last in _aliases(graph.get("outline")) if rows.get(last)}
     scope |= aliases
-    above = before.get(node["id"])
-    while above is not None and above in joins:
-        above = before.get(above)
-    entering = _value(source) if above is None else _values(rows.get(above) or [{}])
+    way = Entering(graph, source, sight)
+    scope |= {identifier(id_): _values(made) for id_ in way.control_before(node["id"]) if (made := way.out_of(id_))}
+    found = way.of(node["id"])
+    entering = _values(found) if found else {}
     for alias, value in aliases.items():
         if str(node.get("intake", "")).startswith(f'takes "{alias}"'):
             entering = value
-    return {**scope, **(entering if isinstance(entering, dict) else {})}
+    return {**scope, **(entering if isinstance(entering, dict) else {})}, bool(found)
+
+
+def _turn_counts(graph: dict[str, Any], rows: dict[str, Rows]) -> dict[str, int]:
+    """`loop_turns`, by what the loop's nodes have of the row."""
+    from chainette.graph.scope import identifier
+
+    counts: dict[str, int] = {}
+    for node in graph.get("nodes") or []:
+        for loop, turn in zip(node.get("loops") or [], _last_turn(rows.get(node["id"]) or []), strict=False):
+            name = f"{identifier(loop)}_turns"
+            counts[name] = max(counts.get(name, 0), turn)
+    return counts
+
+
+def _last_turn(rows: Rows) -> tuple[int, ...]:
+    return max(map(turns_of, rows), default=())
 
 
 def _aliases(items: Any) -> list[tuple[str, str]]:
     """(alias, last node) of every joined branch."""
     found: list[tuple[str, str]] = []
     for item in flat(items):
-        for branch in item.get("branches", []) if isinstance(item, dict) else []:
+        for branch in ways_of(item) if isinstance(item, dict) else []:
             found += _aliases(branch.get("items"))
             last = last_node(branch.get("items"))
             if branch.get("alias") and last is not None:
@@ -98,7 +146,7 @@ def _values(rows: Rows) -> Any:
 
 
 def _value(row: dict[str, Any]) -> Any:
-    fields = {key: _recorded(value) for key, value in row.items() if key != "_id"}
+    fields = {key: _recorded(value) for key, value in row.items() if key not in OURS}
     return fields["value"] if fields.keys() == {"value"} else _Record(fields)
 
 

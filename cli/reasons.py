@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from chainette.cli.journey import MANY, journey
+from chainette.cli.journey import MANY, NO_ROWS, journey
+from chainette.cli.sight import sight_of, turns_of
 from chainette.errors import RunFolderError, nearest
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ _NEAR = 2_000
 """Ids among which the nearest to an unknown one is looked for."""
 _KEY_PARTS = ("prompt", "schema", "sampling", "samples", "images", "model")
 _APPLY_PARTS = ("source", "bound values", "shape", "types", "schema")
-_JOIN_PARTS = ("branches", "types")
+_OTHER_PARTS = (
+    *("branches", "types", "predicate", "key", "bound values", "cases", "body", "max_iterations", "at_least_once"),
+    *("feed", "keep", "source", "over", "init", "seconds", "alias", "missing"),
+)
 
 
 def reasons(reader: RunReader, step: str, row_id: str, other: RunReader | None = None) -> dict[str, Any]:
@@ -75,6 +79,7 @@ def _call(call: dict[str, Any], calls: list[dict[str, Any]], failures: list[dict
     started_s = call.get("started_s")
     return {
         "_id": call.get("_id"),
+        **({"turn": call["turn"]} if "turn" in call else {}),
         "attempt": call.get("attempt", 1),
         "reused": call.get("reused"),
         "started": datetime.fromtimestamp(started_s, UTC).isoformat() if started_s is not None else None,
@@ -94,9 +99,10 @@ def _wrong(call: dict[str, Any], calls: list[dict[str, Any]], failures: list[dic
     refused = call.get("refused") or []
     if not refused:
         return None
-    last = [c for c in calls if c.get("_id") == call.get("_id")][-1]
+    last = [c for c in calls if c.get("_id") == call.get("_id") and turns_of(c) == turns_of(call)][-1]
     id = str(call.get("_id"))
     reasons = [f for f in failures if f["_id"] == id or f["_id"].startswith(id + ".")]
+    reasons = [f for f in reasons if turns_of(f) == turns_of(call)]
     if last is call and reasons:
         return "; ".join(dict.fromkeys(f"{f['kind']}: {f['message']}" for f in reasons))
     return ", ".join(dict.fromkeys(refused))
@@ -113,12 +119,23 @@ def _stopped(reader: RunReader, way: dict[str, Any], stops: dict[str, Any]) -> d
             return {"at": id, "how": "failed", "kind": failures[0]["kind"], "message": failures[0]["message"]}
     written = {node["id"] for node in reader.graph().get("nodes") or [] if node.get("written")}
     state = summarise(reader.path).state
+    inside = _inside(reader.graph())
     for id in before:
+        if id in inside and id != step:
+            continue  # rows may go another way
+        if id == step and id in inside and not stops[id]["rows"] and state == "done":
+            return {"at": inside[id]["id"], "how": "another way", "kind": inside[id]["type"], "message": ""}
         if id in written and not stops[id]["rows"]:
             if state == "done":
                 return {"at": id, "how": "dropped", "kind": stops[id]["kind"], "message": ""}
             return {"at": id, "how": "not reached", "kind": "", "message": f"the run is {state}"}
     return None if state == "done" else {"at": step, "how": "not reached", "kind": "", "message": f"the run is {state}"}
+
+
+def _inside(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Node -> the innermost control flow in whose ways it lies."""
+    nodes = graph.get("nodes") or []
+    return {id: node for node in nodes for way in node.get("ways") or [] for id in way.get("nodes") or []}
 
 
 def _upstream(graph: dict[str, Any], step: str) -> list[str]:
@@ -182,7 +199,7 @@ def _compare(
     (other, theirs), (reader, ours) = before, after
     node, other_node = _node(reader, ours["step"]), _node(other, theirs["step"])
     kind = node.get("type", "")
-    parts = {"step": _KEY_PARTS, "apply": _APPLY_PARTS}.get(kind, _JOIN_PARTS)
+    parts = {"step": _KEY_PARTS, "apply": _APPLY_PARTS}.get(kind, _OTHER_PARTS)
     places = (f'{kind} "{node.get("id")}"', f'engine "{node.get("engine")}"')
     told["changes"] = [c for c in changes if c.where in places and c.part in parts]
     old_keys, new_keys = ({c["key"] for c in _own(_stop(w)["calls"], w["row"])} for w in (theirs, ours))
@@ -230,11 +247,11 @@ def _seen(graph: dict[str, Any], node: dict[str, Any], way: dict[str, Any], aske
     """The values that the templates of `asked` see at `node`, by the names they have there."""
     from chainette.cli.prompts import rendered
 
-    rows = {stop["id"]: stop["rows"] for stop in way["nodes"]}
+    sight = sight_of(graph, way["nodes"], node["id"], tuple((_stop(way).get("prompt") or {}).get("turn", ())))
     seen = {}
     for name in dict.fromkeys(_names(asked)):
         alone = {**node, "system_prompt": "", "user_prompt": f"{{{{ {name} }}}}", "output_format_instruction": ""}
-        messages = rendered(graph, alone, way["row"], way["input"] or {}, rows)
+        messages = rendered(graph, alone, way["row"], way["input"] or {}, sight)
         if messages is not None:
             seen[name] = messages[0][1]
     return seen
@@ -294,7 +311,8 @@ def _entering(graph: dict[str, Any], way: dict[str, Any]) -> dict[str, Any]:
     """The fields that enter a node, as they are on disk: of the node before it; past a join, of all its branches."""
     rows = {stop["id"]: stop["rows"] for stop in way["nodes"]}
     rows["chain_input"] = [way["input"]] if way["input"] else []
-    joins = {node["id"] for node in graph.get("nodes") or [] if node.get("type") == "join"}
+    kinds = {node["id"]: node.get("type") for node in graph.get("nodes") or []}
+    joins = {id for id, kind in kinds.items() if kind in NO_ROWS and not rows.get(id)}
     edges = [(str(a), str(b)) for a, b in graph.get("edges") or []]
     sources = [a for a, b in edges if b == way["step"]]
     while any(source in joins for source in sources):
@@ -306,5 +324,5 @@ def _entering(graph: dict[str, Any], way: dict[str, Any]) -> dict[str, Any]:
         for row in rows.get(source, [])[:MANY]:
             head = f"{source}." if len(set(sources)) > 1 else ""
             tail = f" of {row['_id']}" if len(rows[source]) > 1 else ""
-            found |= {f"{head}{name}{tail}": value for name, value in row.items() if name != "_id"}
+            found |= {f"{head}{name}{tail}": value for name, value in row.items() if name not in ("_id", "_turn")}
     return found

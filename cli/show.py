@@ -127,11 +127,13 @@ def rows_of(reader: RunReader, step: str) -> Any:
 def row_line(row: dict[str, Any]) -> Text:
     """One row on one line."""
     from chainette.cli.screen import NAME, QUIET, line
-    from chainette.cli.wording import one_line
+    from chainette.cli.wording import one_line, turn_words
 
     text = line((one_line(row.get("_id", "?")), NAME))
+    if "_turn" in row:
+        text.append(f"  turn {one_line(turn_words(row['_turn']))}", style=QUIET)
     for key, value in row.items():
-        if key != "_id":
+        if key not in ("_id", "_turn"):
             text.append(f"  {one_line(key)}: ", style=QUIET).append(one_line(in_words(value), 2_000))
     return text
 
@@ -146,11 +148,13 @@ def in_words(value: Any) -> str:
 def failure_lines(failure: dict[str, Any], show_node: bool) -> list[Text]:
     """Why a row stopped, and the text that was refused."""
     from chainette.cli.screen import BAD, NAME, QUIET, line
-    from chainette.cli.wording import counted, one_line
+    from chainette.cli.wording import counted, one_line, turn_words
 
     node = f"{one_line(failure['node_id'])}  " if show_node else ""
     text = line((one_line(failure["row_id"]), NAME), f"  {node}", (failure["kind"], BAD))
     text.append(f"  {one_line(failure['message'], 2_000)}")
+    if failure.get("turns"):
+        text.append(f"  (turn {turn_words(failure['turns'])})", style=QUIET)
     if failure["attempts"] > 1:
         text.append(f"  ({counted(failure['attempts'], 'attempt')})", style=QUIET)
     lines = [text]

@@ -41,6 +41,7 @@ def summary(finished: RunFinished, glyphs: Glyphs, width: int, allowed: bool = F
     if finished.message and finished.message != finished.state:
         lines.append(Text(f"  {one_line(finished.message)}", style=style))
     lines += _failures(finished, width, glyphs)
+    lines += _drops(finished, width, glyphs)
     lines.append(line("  folder  ", one_line(finished.folder), "" if kept else " (gone)"))
     for word, command in next_commands(finished) if kept else ():
         lines.append(line(f"  {word:<8}", (command, NAME)))
@@ -84,6 +85,20 @@ def _failures(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
     rest = whole - sum(f.times for f in shown)
     if rest > 0:
         lines.append(line((f"  {glyphs.more} and {counted(rest, 'other failure')}", QUIET)))
+    return lines
+
+
+def _drops(finished: RunFinished, width: int, glyphs: Glyphs) -> list[Text]:
+    """Why rows were dropped, where the functions said so: the commonest first."""
+    said = [(times, node, why) for node, counted in finished.nodes.items() for why, times in counted.drops.items()]
+    said.sort(key=lambda drop: (-drop[0], drop[1], drop[2]))
+    lines = []
+    for times, node, why in said[:COMMONEST]:
+        text = line("  ", f"{count(times)} {glyphs.times}", (" dropped ", QUIET), f"{one_line(node)}  {one_line(why)}")
+        cut(text, width, glyphs)
+        lines.append(text)
+    if len(said) > COMMONEST:
+        lines.append(line((f"  {glyphs.more} and {counted(len(said) - COMMONEST, 'other reason')}", QUIET)))
     return lines
 
 

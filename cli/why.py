@@ -71,7 +71,7 @@ def _public(told: dict[str, Any]) -> dict[str, Any]:
 def why_lines(told: dict[str, Any]) -> list[Text]:
     """The reasons for a person."""
     from chainette.cli.screen import BAD, NAME, QUIET, line
-    from chainette.cli.wording import one_line, run_word
+    from chainette.cli.wording import one_line, run_word, turn_words
 
     place = one_line(f'{told["kind"]} "{told["step"]}" of {told["run"]}')
     lines = [line((one_line(f"row {told['row']}"), NAME), (f"  {place}", QUIET)), line(_verdict(told))]
@@ -79,7 +79,8 @@ def why_lines(told: dict[str, Any]) -> list[Text]:
     lines += [_call_line(call, several) for call in told["calls"]]
     if not told["stopped"]:
         for failure in told["failures"]:
-            lines.append(line((f"failed, {failure['kind']}", BAD), f"  {one_line(failure['message'], 2_000)}"))
+            turn = f" in turn {turn_words(failure['_turn'])}" if "_turn" in failure else ""
+            lines.append(line((f"failed{turn}, {failure['kind']}", BAD), f"  {one_line(failure['message'], 2_000)}"))
             lines += [line(("  cause   ", QUIET), one_line(cause)) for cause in failure["cause"]]
     if "against" in told:
         lines += [line(), *_against_lines(told)]
@@ -90,6 +91,7 @@ def why_lines(told: dict[str, Any]) -> list[Text]:
 
 
 def _verdict(told: dict[str, Any]) -> str:
+    from chainette.cli.journey import NO_ROWS
     from chainette.cli.wording import counted, one_line
 
     calls, stopped = told["calls"], told["stopped"]
@@ -103,8 +105,10 @@ def _verdict(told: dict[str, Any]) -> str:
         return one_line("; ".join(words))
     if stopped is not None:
         return one_line(_stopped_words(told, stopped))
-    if told["kind"] == "join":
-        return "a join makes no calls and has no rows of its own"
+    if told["kind"] in NO_ROWS and not told["rows"]:
+        return f"a {told['kind']} makes no calls and has no rows of its own"
+    if told["kind"] not in ("step", "apply"):
+        return f"made without a call: a {told['kind']} makes none"
     return "made without a call: it is a function" if told["kind"] != "step" else "the log holds no call for it"
 
 
@@ -115,6 +119,9 @@ def _stopped_words(told: dict[str, Any], stopped: dict[str, Any]) -> str:
     if stopped["how"] == "failed":
         call = ", before a call was made" if here and told["kind"] == "step" else ""
         return f"{never}it failed {at}{call}: {stopped['kind']}: {stopped['message']}"
+    if stopped["how"] == "another way":
+        passed = "took no turn in" if stopped["kind"] in ("while_loop", "scan") else "went another way at"
+        return f"{never}it {passed} {stopped['at']}"
     if stopped["how"] == "dropped":
         return f"{never}it was dropped {at}"
     return f"it has not got here yet: {stopped['message']}"
@@ -122,9 +129,10 @@ def _stopped_words(told: dict[str, Any], stopped: dict[str, Any]) -> str:
 
 def _call_line(call: dict[str, Any], several: bool) -> Text:
     from chainette.cli.screen import BAD, GOOD, QUIET, line
-    from chainette.cli.wording import one_line, seconds
+    from chainette.cli.wording import one_line, seconds, turn_words
 
     words = [f"row {call['_id']}"] if several else []
+    words += [f"turn {turn_words(call['turn'])}"] if "turn" in call else []
     words.append(f"attempt {call['attempt']}")
     if call["started"]:
         words.append(datetime.fromisoformat(call["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"))

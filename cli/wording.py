@@ -41,10 +41,25 @@ class Glyphs:
     more: str
     dash: str
     times: str
+    gate: str
+    loop: str
+    scan: str
+    delay: str
+    gather: str
+
+    def of(self, kind: str) -> str:
+        """The sign of a node of that kind."""
+        gates = {"cond": self.gate, "switch": self.gate, "while_loop": self.loop, "scan": self.scan}
+        others = {"apply": self.apply, "join": self.join, "delay": self.delay, "gather": self.gather}
+        return gates.get(kind) or others.get(kind) or self.step
 
 
-ICONS = Glyphs("◆", "ƒ", "⋈", "✓", "✗", "━", "╸", "─", "├─", "╰─", "╰▸", "│ ", "·", "…", "–", "×")
-PLAIN = Glyphs("*", "f", "+", "ok", "x", "#", "#", ".", "|-", "`-", "`>", "| ", "-", "...", "-", "x")
+ICONS = Glyphs(
+    *("◆", "ƒ", "⋈", "✓", "✗", "━", "╸", "─", "├─", "╰─", "╰▸", "│ ", "·", "…", "–", "×", "◇", "↻", "»", "~", "∪")
+)
+PLAIN = Glyphs(
+    *("*", "f", "+", "ok", "x", "#", "#", ".", "|-", "`-", "`>", "| ", "-", "...", "-", "x", "?", "@", ">", "~", "u")
+)
 
 
 def one_line(text: object, limit: int = 0) -> str:
@@ -68,6 +83,11 @@ def count(number: float) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 row`, `2,000 rows`; the plural takes an s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def turn_words(turn: object) -> str:
+    """`3`, and in nested loops `2, 1`: that of the outermost first."""
+    return ", ".join(map(str, turn)) if isinstance(turn, list | tuple) else str(turn)
 
 
 def clock(seconds: float) -> str:

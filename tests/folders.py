@@ -45,7 +45,14 @@ def reused(run: Path) -> list[tuple[str, str]]:
 
 def made_once(run: Path) -> bool:
     made = calls(run)
-    return len(made) == len(set(made))
+    turns = [
+        record.get("turn")
+        for path in sorted(run.glob("calls/*/*.jsonl"))
+        for record in lines(path)
+        if "reused" not in record
+    ]
+    told = [(*call, str(turn)) for call, turn in zip(made, turns, strict=True)]
+    return len(told) == len(set(told))
 
 
 def status(run: Path) -> dict[str, Any]:

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from chainette.chain.operators import Operators, flat
 from chainette.errors import ChainError, Problem
 
 Missing = Literal["fail", "none"]
 
-_JINJA2 = ("true", "false", "none", "self", "loop", "super", "caller", "varargs", "kwargs")
+JINJA2_NAMES = ("true", "false", "none", "self", "loop", "super", "caller", "varargs", "kwargs")
 """Names that a template takes to be its own, whatever is in scope."""
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
+class Branch(Operators):
     """Steps that run on the same rows as the branches beside it. Without `.join` its files are its result."""
 
     name: str
@@ -32,11 +33,11 @@ class Branch:
         where, alias = f'branch "{self.name}"', self.alias
         if alias is not None and not (isinstance(alias, str) and alias.isidentifier() and not alias.startswith("_")):
             raise ChainError(Problem(where, f"alias {alias!r} cannot be used in a template", "letters, digits, _"))
-        if alias is not None and alias.lower() in _JINJA2:
+        if alias is not None and alias.lower() in JINJA2_NAMES:
             raise ChainError(Problem(where, f'alias "{alias}" is Jinja2\'s own name', "another alias"))
         if self.missing not in ("fail", "none"):
             raise ChainError(Problem(where, f'missing must be "fail" or "none", not {self.missing!r}'))
-        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "steps", flat(self.steps))
 
     def join(self, alias: str | None = None, *, missing: Missing = "fail") -> Branch:
         """A copy whose last output is there under `alias` for every later template.

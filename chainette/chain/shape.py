@@ -8,9 +8,10 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from chainette.chain.drop import Drop
 from chainette.chain.source import is_one_comprehension, only_reads_fields
 from chainette.errors import ChainError, Problem
 
@@ -18,6 +19,7 @@ Takes = Literal["row", "list"]
 Makes = Literal["one", "maybe", "many", "list"]
 
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, tuple)
+_PASSED_THROUGH = (collections.abc.Iterable, collections.abc.Iterator)
 _STREAMS = (
     collections.abc.Iterator,
     collections.abc.Generator,
@@ -33,7 +35,8 @@ class Shape:
 
     takes: Takes
     makes: Makes
-    """`one`: a row for a row; `maybe`: None drops it; `many`: any number of children; `list`: a list for the list."""
+    """`one`: a row for a row; `maybe`: None or a `Drop` drops it; `many`: any number of children; `list`: a list for
+    the list."""
     input_type: Any
     """`Any` where nothing is said."""
     output_type: Any
@@ -44,6 +47,22 @@ class Shape:
     """Its source shows that it does no more to its argument than read fields, so it needs no copy of its own."""
     declared: bool
     """False: no annotation, so what comes back is taken to be of the type that went in, or whatever it is."""
+    returned: Any = inspect.Parameter.empty
+    """The annotation of what it returns, as it was read."""
+    taken: Any = inspect.Parameter.empty
+    """The annotation of its argument, as it was read."""
+
+    @property
+    def wants_list(self) -> bool:
+        """A function on lists that asks for all rows in memory, and not only to go through them."""
+        return (typing.get_origin(self.taken) or self.taken) not in _PASSED_THROUGH
+
+    @property
+    def reduces(self) -> bool:
+        """A function on lists that says it makes one value of all."""
+        if self.takes != "list" or self.returned is inspect.Parameter.empty or self.returned is Any:
+            return False
+        return not (_is_list(self.returned) or (typing.get_origin(self.returned) or self.returned) in _STREAMS)
 
     @property
     def words(self) -> str:
@@ -82,7 +101,7 @@ def read_shape(
     given = hints.get("return", inspect.Parameter.empty)
     is_generator = inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
     is_async = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
-    if given is type(None):
+    if given in (type(None), Drop):
         raise ChainError(Problem(where, "returns nothing", "return the row, or None of `T | None` to drop it"))
     takes, input_type = _takes(taken, input_model)
     makes, output_type = _makes(given, output_model, takes, is_generator)
@@ -98,22 +117,67 @@ def read_shape(
         one_for_one=makes == "list" and (promised == "map" or is_one_comprehension(fn)),
         reads_only=only_reads_fields(fn),
         declared=declared,
+        returned=given,
+        taken=taken,
     )
 
 
+def gathered(shape: Shape) -> Shape:
+    """The shape of a function on lists that gets the gathered list of one row, and not the rows of a chunk."""
+    makes, output_type = _makes(shape.returned, None, "row", is_generator=False)
+    listed = list if shape.input_type is Any else types.GenericAlias(list, (shape.input_type,))
+    return replace(
+        shape,
+        takes="row",
+        makes=makes,
+        input_type=listed,
+        output_type=output_type if shape.declared else Any,
+        one_for_one=False,
+    )
+
+
+def class_of(fn: Any) -> type | None:
+    """The class itself, where `fn` is one or a partial of one."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn if inspect.isclass(fn) else None
+
+
 def _routine(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind a partial or an object with `__call__`: where annotations and source are."""
+    """The function behind a partial, a class or an object with `__call__`: where annotations and source are."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.isroutine(fn):
         return fn
-    method: Callable[..., Any] = type(fn).__call__
+    method: Callable[..., Any] = (fn if inspect.isclass(fn) else type(fn)).__call__
     return method
 
 
-def _only_parameter(fn: Callable[..., Any], where: str) -> inspect.Parameter:
+def _check_class(fn: Callable[..., Any], cls: type, where: str) -> None:
+    """
+    Raises:
+        ChainError: an instance could not be built, or not be called.
+    """
+    if not any("__call__" in vars(base) for base in cls.__mro__):
+        message = f"{cls.__name__} has no __call__, which gets the row or the list of rows"
+        raise ChainError(Problem(where, message, "def __call__(self, row: T) -> U"))
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        inspect.signature(fn).bind()
+    except ValueError:  # a class that tells nothing of itself
+        return
+    except TypeError as error:
+        hint = f"functools.partial({cls.__name__}, ...)"
+        raise ChainError(Problem(where, f"{cls.__name__} cannot be built: {error}", hint)) from None
+
+
+def _only_parameter(fn: Callable[..., Any], where: str) -> inspect.Parameter:
+    cls = class_of(fn)
+    try:
+        if cls is not None:
+            _check_class(fn, cls, where)
+            parameters = list(inspect.signature(_routine(fn)).parameters.values())[1:]
+        else:
+            parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         return inspect.Parameter("items", inspect.Parameter.POSITIONAL_ONLY)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
@@ -140,7 +204,7 @@ def _hints(target: Any, where: str, namespace: Mapping[str, Any]) -> dict[str, A
 def _takes(annotation: Any, input_model: Any) -> tuple[Takes, Any]:
     if annotation is inspect.Parameter.empty:
         return "list", _element(input_model) if _is_list(input_model) else (Any if input_model is None else input_model)
-    if _is_list(annotation):
+    if _is_list(annotation) or (typing.get_origin(annotation) or annotation) in _PASSED_THROUGH:
         element = _element(annotation)
         return "list", input_model if element is Any and input_model is not None else element
     return "row", annotation
@@ -156,7 +220,7 @@ def _makes(annotation: Any, output_model: Any, takes: Takes, is_generator: bool)
         return listed, output_model if element is Any and output_model is not None else element
     if takes == "row":
         arms = typing.get_args(annotation) if _is_union(annotation) else ()
-        kept = tuple(arm for arm in arms if arm is not type(None))
+        kept = tuple(arm for arm in arms if arm is not type(None) and arm is not Drop)
         if len(kept) < len(arms):
             lists = [arm for arm in kept if _is_list(arm)]
             if len(kept) == 1 and lists:
@@ -187,5 +251,11 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _element(annotation: Any) -> Any:
+    """The type of what is in the list; a `Drop` in it stands for a row that is not."""
     args = typing.get_args(annotation)
-    return args[0] if args else Any
+    if not args:
+        return Any
+    kept = tuple(arm for arm in typing.get_args(args[0]) if arm is not Drop) if _is_union(args[0]) else ()
+    if not kept or len(kept) == len(typing.get_args(args[0])):
+        return args[0]
+    return kept[0] if len(kept) == 1 else typing.Union[kept]  # noqa: UP007

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chainette.chain.operators import Composable
 from chainette.errors import ChainError, Problem, nearest
 from chainette.specs import SamplingParams
 
@@ -18,7 +19,7 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+class Step(Composable):
     """One call per row: prompts rendered from the row, an answer that fits `output_model`.
 
     Raises:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chainette.chain.drop import Drop
+
 Made = list[list[Any]]
 """Per row that went in, what came out of it."""
 
@@ -99,7 +101,7 @@ def _by_identity(given: list[Any], out: list[Any]) -> Made | None:
     for value in out:
         places = positions.get(id(value))
         if places is None:
-            return None
+            return _in_place(given, out)
         if len(places) == 1:
             made[places[0]].append(value)
         else:  # one object that went in several times
@@ -107,6 +109,14 @@ def _by_identity(given: list[Any], out: list[Any]) -> Made | None:
             made[places[min(used, len(places) - 1)]].append(value)
             turn[id(value)] = used + 1
     return made
+
+
+def _in_place(given: list[Any], out: list[Any]) -> Made | None:
+    """By row, when each row that went in is there still, or a `Drop` in its place; None otherwise."""
+    if len(out) != len(given):
+        return None
+    pairs = zip(given, out, strict=True)
+    return [[value] for value in out] if all(n is o or type(o) is Drop for n, o in pairs) else None
 
 
 _SHARED = (str, bytes, int, float, bool, tuple, type(None))

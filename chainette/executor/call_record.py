@@ -11,9 +11,12 @@ MAX_RAW = 100_000
 """Characters of a refused text that are kept beside its reason; of an answer, `calls/` has all of it."""
 
 
-def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequence[str]) -> dict[str, Any]:
-    """`refused` says for each choice that was not taken why not."""
-    record: dict[str, Any] = {"_id": row_id, "key": key, "attempt": attempt}
+def record_of(
+    row_id: str, key: str, attempt: int, answer: Answer, refused: Sequence[str], *, turns: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """`refused` says for each choice that was not taken why not, `turns` in which turn it was of each loop around the
+    step, the outermost first."""
+    record = _head(row_id, key, attempt, turns)
     choices = answer.choices
     if len(choices) == 1:
         record["text"] = choices[0].text
@@ -47,12 +50,21 @@ def record_of(row_id: str, key: str, attempt: int, answer: Answer, refused: Sequ
     return record
 
 
-def error_record(row_id: str, key: str, attempt: int, error: CallError) -> dict[str, Any]:
+def _head(row_id: str, key: str, attempt: int, turns: tuple[int, ...]) -> dict[str, Any]:
+    """In this order: the files are looked through by the beginnings of their lines."""
+    if not turns:
+        return {"_id": row_id, "key": key, "attempt": attempt}
+    return {"_id": row_id, "key": key, "attempt": attempt, "turn": turns[0] if len(turns) == 1 else list(turns)}
+
+
+def error_record(
+    row_id: str, key: str, attempt: int, error: CallError, *, turns: tuple[int, ...] = ()
+) -> dict[str, Any]:
     """A call that was not answered."""
     said: dict[str, Any] = {"kind": error.kind, "message": str(error)}
     if error.raw is not None:
         said["raw"] = error.raw[:MAX_RAW]
-    return {"_id": row_id, "key": key, "attempt": attempt, "error": said, "sent": error.sent}
+    return {**_head(row_id, key, attempt, turns), "error": said, "sent": error.sent}
 
 
 def is_whole(record: dict[str, Any]) -> bool:
@@ -92,8 +104,9 @@ def outcome_of(record: dict[str, Any]) -> Answer | CallError:
     )
 
 
-def reused_record(record: dict[str, Any], row_id: str, run: str) -> dict[str, Any]:
-    """The record of another run (or row) as it stands in this run's log."""
+def reused_record(record: dict[str, Any], row_id: str, run: str, *, turns: tuple[int, ...] = ()) -> dict[str, Any]:
+    """The record of another run (or row, or turn) as it stands in this run's log."""
     source = {"run": run, "_id": record["_id"]}
-    kept = {name: value for name, value in record.items() if name not in ("_id", "reused")}
-    return {"_id": row_id, **kept, "reused": record.get("reused", source)}
+    head = _head(row_id, record["key"], record["attempt"], turns)
+    kept = {name: value for name, value in record.items() if name not in ("_id", "key", "attempt", "turn", "reused")}
+    return {**head, **kept, "reused": record.get("reused", source)}

@@ -8,9 +8,12 @@ from operator import attrgetter, itemgetter
 
 from chainette.events import NodeCount, RunCount
 from chainette.executor.flow import Flow
+from chainette.executor.run_scope_columns import with_dealt
+from chainette.executor.turns import kept_turns, turns_column
 from chainette.graph import INPUT_ID, Graph, Node
-from chainette.graph.nodes import Edge
-from chainette.graph.reach import find
+from chainette.graph.nodes import GATES, Edge
+from chainette.graph.reach import find, turns_around
+from chainette.graph.run_scope import is_barrier
 from chainette.rows import Failure, NodeChunk, Row
 
 _BY_ORDER = attrgetter("order")
@@ -34,24 +37,42 @@ def gather(graph: Graph, flow: Flow, columns: Sequence[Node]) -> Committed:
     ordered = [_sorted(rows) for rows in flow.rows]
     chunks = []
     for node in graph.nodes:
-        rows = ordered[node.index]
+        if node.loops:
+            ordered[node.index] = kept_turns(graph, node, ordered[node.index])
+    for node in graph.nodes:
         failures = _failures(flow, node.index)
-        if node.decl is not None or failures:
-            kept = rows if node.decl is not None else []
-            chunks.append(NodeChunk(node.id, [row.id for row in kept], [row.value for row in kept], failures))
+        makes = node.kind in ("step", "apply") or node.result
+        if makes or failures:
+            kept = ordered[node.rows_at] if makes else []
+            turns = turns_column(kept, len(node.loops)) if node.loops else None
+            chunk = NodeChunk(node.id, [row.id for row in kept], [row.value for row in kept], failures, turns)
+            chunks.append(chunk)
     final = ordered[graph.last]
     flat = _flatten(graph, flow, ordered, final, columns)
+    if any(map(is_barrier, graph.nodes)):
+        flat = with_dealt(graph, flat, chunks, final, columns)
     failed = {order[0] for found in flow.failures for order, _ in found}
     reached = {row.order[0] for row in final}
     present = len(flow.inputs.present)
     dropped = present - len(failed | reached)
     nodes = {node.id: flow.counts[node.index] for node in graph.shown}
     count = RunCount(present, len(final), len(failed), dropped, nodes)
-    return Committed(chunks, final, flat, count, _failing(graph, flow, failed, final) if failed else None)
+    failing = _failing(graph, flow, failed, final) if failed else None
+    if failing is not None:
+        _count_drops(graph, flow, failed, failing)
+    return Committed(chunks, final, flat, count, failing)
+
+
+def _count_drops(graph: Graph, flow: Flow, failed: set[int], failing: RunCount) -> None:
+    """Why rows of failed input rows were dropped."""
+    for index, drops in flow.drops.items():
+        failing.nodes[graph.nodes[index].id].count_drops(why for order, why in drops if order[0] in failed)
 
 
 def _failing(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -> RunCount:
     """The rows of failed input rows, counted node by node; a retry takes them out before it adds theirs again."""
+    if any(node.kind not in _STRAIGHT for node in graph.nodes):
+        return _failing_by_outcome(graph, flow, failed, final)
     made: list[list[Row]] = [[row for row in rows if row.order[0] in failed] for rows in flow.rows]
     opened = len(failed) - len(flow.failures[0])
     came_out = [opened if node.kind == "input" else len(made[node.index]) for node in graph.nodes]
@@ -78,6 +99,40 @@ def _failing(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -
     return total
 
 
+_STRAIGHT = ("input", "step", "apply", "branch", "join")
+
+
+def _failing_by_outcome(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -> RunCount:
+    """The same where rows take different ways: what entered a node is what it made something of, and what failed."""
+    total = RunCount(len(failed), sum(row.order[0] in failed for row in final), len(failed))
+    for node in graph.shown:
+        stopped = len(flow.failures[node.index])
+        made = [row for row in flow.rows[node.rows_at] if row.order[0] in failed]
+        if node.out >= 0:
+            entered = sum(row.order[0] in failed for row in flow.rows[node.index])
+            done = entered - stopped if node.kind in GATES else len(made)
+            count = NodeCount(entered=entered, done=done, made=done, failed=stopped)
+        else:
+            count = NodeCount(made=len(made), failed=stopped)
+            fertile, ended = _fertile(node, made), _ended(node, flow.failures[node.index])
+            count.entered, count.done = len(fertile | ended), len(fertile)
+        total.nodes[node.id] = count
+    return total
+
+
+def _fertile(node: Node, made: Sequence[Row]) -> set[object]:
+    """The rows of which the node made something, by order and turns."""
+    depth = len(node.loops)
+    sources = made if node.kind == "delay" else [row.parent for row in made if row.parent is not None]
+    return {(row.order, turns_around(row, depth)) for row in sources}
+
+
+def _ended(node: Node, failures: Sequence[tuple[tuple[int, ...], Failure]]) -> set[object]:
+    """The rows that failed there, by order and turns; of one with samples each may fail alone."""
+    samples = node.kind == "step" and node.step.samples > 1
+    return {(order[:-1] if samples and f.kind != "prompt" else order, f.turns) for order, f in failures}
+
+
 def _sorted(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=_BY_ORDER)
 
@@ -95,8 +150,8 @@ def _flatten(
     orders = [row.order for row in final]
     line = _main_line(graph)
     for node in columns:
-        rows = ordered[node.index]
-        if node.index in line and len(rows) == len(orders) and [row.order for row in rows] == orders:
+        rows = ordered[node.rows_at]
+        if node.index in line and not node.loops and len(rows) == len(orders) and [row.order for row in rows] == orders:
             flat[node.id] = range(len(orders))
         else:
             flat[node.id] = _positions(graph, node, rows, final)
@@ -115,10 +170,10 @@ def _main_line(graph: Graph) -> set[int]:
 def _positions(graph: Graph, node: Node, rows: list[Row], final: list[Row]) -> list[int]:
     by_row = {id(row): position for position, row in enumerate(rows)}
     by_order = {row.order: position for position, row in enumerate(rows)}
-    sink = _sink_split(graph, node)
+    sink = sink_split(graph, node)
     positions = []
     for row in final:
-        found = find(graph, row, node.index)
+        found = find(graph, row, node.rows_at)
         if found is not None:
             positions.append(by_row.get(id(found), -1))
             continue
@@ -127,7 +182,7 @@ def _positions(graph: Graph, node: Node, rows: list[Row], final: list[Row]) -> l
     return positions
 
 
-def _sink_split(graph: Graph, node: Node) -> int | None:
+def sink_split(graph: Graph, node: Node) -> int | None:
     """The node whose rows went into the un-joined branch that `node` is in; None on the way to the end."""
     while node.kind != "input":
         if node.kind == "branch" and graph.nodes[node.parent].main:

@@ -216,7 +216,7 @@ class Committer:
     def _write_held(self, flows: list[Flow]) -> list[Committed]:
         done = []
         for flow in flows:
-            made = gather(self._executor.graph, flow, self._columns)
+            made = self._gathered(flow)
             ids = [row.id for row in made.final]
             chunk = MadeChunk(flow.inputs, made.nodes, ids, made.flat)
             self._executor.folder.hold_chunk(chunk, made.count, made.failing)
@@ -252,7 +252,7 @@ class Committer:
             if not isinstance(flow, Flow):
                 done.append((executor.folder.add_held(index), ()))
                 continue
-            committed = gather(executor.graph, flow, self._columns)
+            committed = self._gathered(flow)
             ids = [row.id for row in committed.final]
             count = executor.folder.add_chunk(
                 flow.index,
@@ -266,6 +266,13 @@ class Committer:
             self._observe(committed)
             done.append((count, committed.final))
         return done
+
+    def _gathered(self, flow: Flow) -> Committed:
+        """Once for each chunk, in a thread."""
+        made = gather(self._executor.graph, flow, self._columns)
+        if self._executor.tally is not None:
+            self._executor.tally.count(flow, made.final, made.count)
+        return made
 
     def _observe(self, made: Committed) -> None:
         for chunk in made.nodes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import anyio
 import anyio.abc
@@ -20,18 +21,24 @@ from chainette.executor.apply import ApplyOperator
 from chainette.executor.committer import Committer, Results
 from chainette.executor.feed import Feed
 from chainette.executor.flow import Flow
+from chainette.executor.gates import DelayOperator, GateOperator, GatherOperator, MergeOperator, TakeOperator
+from chainette.executor.heads import LoopOperator, ScanOperator, TurnOperator
 from chainette.executor.operators import BranchOperator, JoinOperator, Operator
 from chainette.executor.outcome import ExecutorOptions, Outcome
 from chainette.executor.parking import Parking
 from chainette.executor.past import Past
 from chainette.executor.replayer import Replayer
 from chainette.executor.router import Router
+from chainette.executor.row_scan import scan_operator
+from chainette.executor.run_scope import RunBarrier
+from chainette.executor.run_scope_count import Tally
 from chainette.executor.service import Engines
 from chainette.executor.stages import Stages
 from chainette.executor.step import StepOperator
 from chainette.executor.threads import Threads
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node
+from chainette.graph.run_scope import is_barrier
 from chainette.plan import Plan
 from chainette.prompts import CompiledPrompt
 from chainette.rows import InputChunk, Row
@@ -40,6 +47,20 @@ _TICK_S = 0.25
 _WRITE_S = 0.05
 _SYNC_S = 0.5
 """Finished calls are on disk within a second, the tick and the sync itself included."""
+
+
+_WITH_EXECUTOR: Mapping[str, Callable[[Node, Executor], Operator]] = {
+    "cond": GateOperator,
+    "switch": GateOperator,
+    "while_loop": LoopOperator,
+    "scan": scan_operator,
+    "delay": DelayOperator,
+}
+_WITH_ROUTER: Mapping[str, Callable[[Node, Router], Operator]] = {
+    "join": JoinOperator,
+    "merge": MergeOperator,
+    "take": TakeOperator,
+}
 
 
 class Executor:
@@ -65,6 +86,7 @@ class Executor:
         `finals` gets final rows as they are made; `sync` is called twice a second in a thread. `outcome` says how far
         the chunks have come that are in the folder already; `past` has the calls that need not be made."""
         self.graph = graph
+        self.plan = plan
         self.folder = folder
         self.params = options.params
         self.outcome = outcome or Outcome()
@@ -81,11 +103,20 @@ class Executor:
         self.parking = Parking(folder.path, plan.stage_of, self._warn)
         self._committer = Committer(self, results)
         self.router = Router(graph, self._committer.finished, self._settled, finals)
-        operators = [self._operator(node, plan, prompts) for node in graph.nodes]
+        operators: list[Operator] = []
+        for node in graph.nodes:
+            if node.kind == "turn":
+                operators.append(TurnOperator(node, cast("LoopOperator | ScanOperator", operators[node.head])))
+            else:
+                operators.append(self._operator(node, plan, prompts))
         self.router.connect(operators)
+        self._applies = [operator for operator in operators if isinstance(operator, ApplyOperator)]
         self._feed = Feed(self.threads, options)
         steps = [operator for operator in operators if isinstance(operator, StepOperator)]
-        self._stages = Stages(self, plan, engines, self._feed, steps)
+        barriers = [operator for operator in operators if isinstance(operator, RunBarrier)]
+        self.tally: Tally | None = None
+        """Of input rows, when rows were dealt out over the chunks anew."""
+        self._stages = Stages(self, plan, engines, self._feed, steps, barriers)
 
     @property
     def observed(self) -> Mapping[str, set[type]]:
@@ -96,12 +127,18 @@ class Executor:
         """Takes every chunk through the graph. Returns when all is committed, or when it was told to stop and what was
         in flight is."""
         self.loop = asyncio.get_running_loop()
+        gently = False
         try:
             await self._run(chunks)
+            gently = True
         finally:
+            with anyio.CancelScope(shield=True):
+                for operator in self._applies:
+                    await operator.close(gently=gently)
             self.threads.close()
             self.past.close()
             self.parking.close()
+            self._stages.finish()
         self._say_progress()
         self._check_all_arrived()
         return self.outcome
@@ -170,6 +207,8 @@ class Executor:
         """Takes the input in. What was read before a bad line, or an iterator that raised, is finished first."""
         try:
             await feed.run(chunks, self._let_in)
+        except _Fault as fault:
+            raise fault.__cause__ or fault from None
         except Exception as error:
             self.outcome.error = error
             self.outcome.stopped = str(error) or type(error).__name__
@@ -191,13 +230,17 @@ class Executor:
         self.parking.forget(flow.index)
         self._committer.came_back(flow)
         flow.set_clocks()
+        self.router.came_back(flow)
 
     def _let_in(self, inputs: InputChunk) -> int:
         flow = Flow(self.graph, inputs)
         self._committer.begun(flow)
         if inputs.again is None:
             self.outcome.rows_read += len(inputs.present)
-        self.router.enter(flow)
+        try:
+            self.router.enter(flow)
+        except Exception as error:
+            raise _Fault from error
         return len(inputs.present)
 
     def _settled(self, flow: Flow) -> None:
@@ -213,8 +256,12 @@ class Executor:
             engine = plan.engines[plan.engine_of[node.index]]
             return StepOperator(node, self, prompts[node.index], engine)
         if node.kind == "apply":
-            return ApplyOperator(node, self)
-        return JoinOperator(node, self.router) if node.kind == "join" else BranchOperator(node, self.router)
+            return RunBarrier(node, self) if is_barrier(node) else ApplyOperator(node, self)
+        if node.kind in _WITH_EXECUTOR:
+            return _WITH_EXECUTOR[node.kind](node, self)
+        if node.kind == "gather":
+            return GatherOperator(node, self.router, node.decl)
+        return _WITH_ROUTER.get(node.kind, BranchOperator)(node, self.router)
 
     async def _commit(self) -> None:
         await self._committer.run()
@@ -245,3 +292,7 @@ class Executor:
     def _say_progress(self) -> None:
         if self._listener is not None:
             self._listener(self.statistics())
+
+
+class _Fault(Exception):
+    """What was raised is not the input's: rows that are half on their way would be waited for without end."""

@@ -12,7 +12,10 @@ from chainette.executor.flow import Flow, JoinState, Parked, Ticket
 from chainette.executor.step import Asking
 from chainette.rows import JoinedRow, Row
 
-_AS_THEY_ARE = ("begun", "closed", "counts", "failures", "index", "inputs", "open", "settled_s", "sources")
+_AS_THEY_ARE = (
+    *("begun", "closed", "counts", "drops", "failures", "index", "inputs"),
+    *("open", "origins", "settled_s", "sources"),
+)
 Numbers = list[int]
 Record = tuple[Any, ...]
 
@@ -40,10 +43,23 @@ def restored(record: Record) -> Flow:
     return flow
 
 
+def flatten_rows(rows: Sequence[Row]) -> Record:
+    """Rows with all that they were made from, to be pickled as one; no ticket is taken along."""
+    numbers = _Numbers(with_tickets=False)
+    return numbers.rows(rows), numbers.records()[0]
+
+
+def restored_rows(record: Record) -> list[Row]:
+    """The rows again: new objects, tied together as they were."""
+    numbers, row_records = record
+    return _Things(row_records, (), ()).several(numbers)
+
+
 class _Numbers:
     """Gives each row, ticket and join a number, and finds what lies behind them without recursion."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_tickets: bool = True) -> None:
+        self._with_tickets = with_tickets
         self._known: dict[int, int] = {}
         self._rows: list[Row] = []
         self._tickets: list[Ticket] = []
@@ -76,7 +92,8 @@ class _Numbers:
         return number
 
     def _row_record(self, row: Row) -> Record:
-        parent, ticket = self._number(row.parent, self._rows), self._number(row.ticket, self._tickets)
+        parent = self._number(row.parent, self._rows)
+        ticket = self._number(row.ticket, self._tickets) if self._with_tickets else -1
         plain = (type(row), row.id, row.order, row.value, row.node, parent, ticket)
         if type(row) is Row:
             return plain

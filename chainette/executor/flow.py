@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chainette.events import NodeCount
@@ -20,10 +21,12 @@ class Flow:
         "begun",
         "closed",
         "counts",
+        "drops",
         "failures",
         "index",
         "inputs",
         "open",
+        "origins",
         "parked",
         "pending",
         "rows",
@@ -54,16 +57,26 @@ class Flow:
         self.settled_s = 0.0
         """When the last of its rows could go no further in the stage that was, on the monotonic clock."""
         self.failures: list[list[tuple[tuple[int, ...], Failure]]] = [[] for _ in range(count)]
-        self.begun: dict[int, float] = {}
-        """Input position -> when its first node took it, on the monotonic clock; kept for chains with a deadline."""
+        self.begun: dict[tuple[int, int], float] = {}
+        """(Chain, input position) -> when its first node there took it, on the monotonic clock."""
         self.counts = [NodeCount() for _ in range(count)]
         """What became of the chunk's rows at each node, so far."""
+        self.origins: dict[int, int] = {}
+        """Of rows that a function over the whole run gave this chunk: `order[0]` -> the input row's position, or -1."""
+        self.drops: dict[int, list[tuple[tuple[int, ...], str]]] = {}
+        """Per node the rows that were dropped with a word why."""
         self.closed = 0
         """Nodes that no row can enter or leave any more."""
 
-    def deadline(self, row: Row, deadline_s: float) -> float:
-        """When the time of the input row behind `row` is over, on the monotonic clock; it begins at the first call."""
-        return self.begun.setdefault(row.order[0], time.monotonic()) + deadline_s
+    def deadline(self, row: Row, limits: Sequence[tuple[int, float]]) -> float:
+        """When the time of the input row behind `row` is over, on the monotonic clock: the smallest of `limits`, each a
+        chain's position and its `deadline_s`. A chain's time begins at the row's first call in it."""
+        position = row.order[0]
+        if len(limits) == 1:
+            (chain, deadline_s), *_ = limits
+            return self.begun.setdefault((chain, position), time.monotonic()) + deadline_s
+        now = time.monotonic()
+        return min(self.begun.setdefault((chain, position), now) + limit_s for chain, limit_s in limits)
 
     def park(self, node: int, row: Row, asking: Asking | None) -> None:
         """The row waits at its step for a later stage; `asking` is how far it came without a call."""
@@ -78,8 +91,8 @@ class Flow:
                 position = parked.row.order[0]
                 last[position] = max(last.get(position, 0.0), parked.since_s)
                 parked.since_s = now  # it may have to wait for another stage
-        for position in self.begun:
-            self.begun[position] += now - last.get(position, self.settled_s)
+        for clock in self.begun:
+            self.begun[clock] += now - last.get(clock[1], self.settled_s)
 
 
 class Parked:
@@ -102,7 +115,7 @@ class JoinState:
         self.main = main
         self.node = node
         self.waiting = branches
-        self.tickets = [Ticket(self, position) for position in range(branches)]
+        self.tickets: Sequence[Ticket] = [Ticket(self, position) for position in range(branches)]
 
 
 class Ticket:

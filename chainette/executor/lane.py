@@ -9,7 +9,8 @@ import anyio
 
 
 class Lane:
-    """Rows that wait for an engine, a queue per step. Higher priority first, then the step that lies deeper."""
+    """Rows that wait for an engine, two queues per step. Higher priority first, then the step that lies deeper; of a
+    step's rows those first that are put ahead."""
 
     def __init__(self, name: str, steps: list[tuple[int, int, int]]) -> None:
         """`steps` holds (node index, priority, depth) of every step the engine serves."""
@@ -18,13 +19,13 @@ class Lane:
         self.running = 0
         self.waiting = 0
         self.closed = False
-        self._by_node: dict[int, deque[Any]] = {node: deque() for node, _, _ in steps}
+        self._by_node: dict[int, tuple[deque[Any], deque[Any]]] = {node: (deque(), deque()) for node, _, _ in steps}
         ranked = sorted(steps, key=lambda step: (-step[1], -step[2], step[0]))
-        self._ranked = [self._by_node[node] for node, _, _ in ranked]
+        self._ranked = [queue for node, _, _ in ranked for queue in self._by_node[node]]
         self._idle: list[anyio.Event] = []
 
-    def put(self, node: int, job: Any) -> None:
-        self._by_node[node].append(job)
+    def put(self, node: int, job: Any, *, ahead: bool = False) -> None:
+        self._by_node[node][0 if ahead else 1].append(job)
         self.waiting += 1
         if self._idle:
             self._idle.pop().set()

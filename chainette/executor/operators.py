@@ -48,7 +48,7 @@ class JoinOperator:
         self.node = node
         self._router = router
 
-    def split(self, flow: Flow, row: Row) -> list[Ticket]:
+    def split(self, flow: Flow, row: Row) -> Sequence[Ticket]:
         """A row enters the group: it now waits here, and these are its tickets, one per branch in order."""
         count = flow.counts[self.node.index]
         count.entered += 1
@@ -78,7 +78,7 @@ class JoinOperator:
         flow.counts[self.node.index].waiting -= 1
         row = joined_row(state, self.node.index)
         main, tickets = state.main, state.tickets
-        state.tickets = []  # tickets know their state: without this the collector would have to find every row
+        state.tickets = ()  # tickets know their state: without this the collector would have to find every row
         dropped = False
         for branch, ticket in zip(self.node.branches, tickets, strict=True):
             arrived: list[Row] = sorted(ticket.arrived, key=lambda r: r.order)

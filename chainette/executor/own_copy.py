@@ -34,11 +34,15 @@ class OwnCopy:
         type_ = type(value)
         copier = self._by_type.get(type_)
         if copier is None:
-            copier = copier_of(type_)
+            copier = self._each if type_ is list else copier_of(type_)
             if self._reads_only and copier is _shallow:
                 copier = _same
             self._by_type[type_] = copier
         return copier(value)
+
+    def _each(self, values: list[Any]) -> list[Any]:
+        """A gathered list: as shallow as its items allow."""
+        return [self(value) for value in values]
 
 
 def copier_of(type_: type) -> Copier:

@@ -36,7 +36,8 @@ class Parking:
         Raises:
             RunFolderError: the disk is full or the like.
         """
-        place = min((self._stage_of[node] for node in flow.parked), default=DONE)
+        # Nothing but a barrier has rows that wait for their chunk when no row is parked.
+        place = min((self._stage_of[node] for node in flow.parked or flow.pending), default=DONE)
         try:
             self._store(place).put(flow.index, flatten(flow))
         except ChainetteError:
@@ -62,6 +63,10 @@ class Parking:
     def read(self, index: int) -> Flow:
         flow = self._in_memory.get(index)
         return flow if flow is not None else restored(self._store(self._place_of[index]).read(index))
+
+    def is_on_disk(self, index: int) -> bool:
+        """Whether what is read is the reader's own."""
+        return index not in self._in_memory
 
     def forget(self, index: int) -> None:
         """The chunk is under way again, or committed."""

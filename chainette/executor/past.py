@@ -50,6 +50,12 @@ class Past:
                 return record, True
         return None
 
+    def recorded(self, node_id: str, row_id: str, key: str, *, others: bool) -> dict[str, Any] | None:
+        """A record that is not a row's call, from the own log or the other run's. It can be had any number of times."""
+        with self._lock:
+            found = None if self._closed else self.other if others else self.own
+            return None if found is None else found.find(key, 1, row_id, node_id=node_id)
+
     def earlier(self, node_id: str, row_id: str, key: str, attempt: int) -> dict[str, Any] | None:
         """What a row that is being healed got before."""
         with self._lock:

@@ -5,12 +5,18 @@ It keeps what a chunk is waiting for, so that nodes close and chunks end; what a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 from chainette.events import NodeCount
 from chainette.executor.flow import Flow, Ticket
+from chainette.executor.gates import GatherOperator
 from chainette.executor.operators import JoinOperator, Operator
+from chainette.executor.row_scan import RowScanOperator
 from chainette.graph import Graph, Node
+from chainette.graph.nodes import HEADS
+from chainette.graph.reach import turns_around
+from chainette.graph.run_scope import barriers
 from chainette.rows import Absent, Failure, InputChunk, Row
 
 Order = tuple[int, ...]
@@ -31,10 +37,20 @@ class Router:
         self._graph = graph
         self._ended = ended
         self._settled = settled
-        self._working = [node.index for node in graph.nodes if node.kind in ("input", "step", "apply")]
+        waits = ("join", "gather", "branch", "turn", "merge", "take")
+        self._working = [node.index for node in graph.nodes if node.kind not in waits]
         self._finals = finals
         self._operators: Sequence[Operator] = ()
         self._joins: dict[int, JoinOperator] = {}
+        self._holders: dict[int, JoinOperator | GatherOperator] = {}
+        """The nodes at which rows wait for tickets."""
+        self._row_scans: dict[int, RowScanOperator] = {}
+        self._gathers: dict[int, GatherOperator] = {}
+        """Node that expands -> where its children are gathered."""
+        self._regions = {node.index: _region(graph, node.index) for node in graph.nodes if node.kind in HEADS}
+        self._heads = [(*n.loops, n.index) if n.kind in HEADS else n.loops for n in graph.nodes]
+        """Per node the heads whose regions it is in, the outermost first."""
+        self._barriers = [node.index for node in barriers(graph.nodes)]
         self._splits = [_split_targets(graph, node) for node in graph.nodes]
         self._plain = [[edge.target for edge in edges if edge.join is None] for edges in graph.edges]
 
@@ -42,10 +58,16 @@ class Router:
         """One per node, in order. Before the first row."""
         self._operators = operators
         self._joins = {n: operator for n, operator in enumerate(operators) if isinstance(operator, JoinOperator)}
+        gathers = {n: operator for n, operator in enumerate(operators) if isinstance(operator, GatherOperator)}
+        self._holders = {**self._joins, **gathers}
+        self._gathers = {operator.node.gather: operator for operator in gathers.values()}
+        self._row_scans = {n: operator for n, operator in enumerate(operators) if isinstance(operator, RowScanOperator)}
 
     def enter(self, flow: Flow) -> None:
         """Lets the rows of a chunk in."""
         inputs = flow.inputs
+        for scan in self._row_scans.values():
+            scan.expect(flow.index)
         rows, failures = _opened(inputs)
         flow.sources[0] = 0
         flow.failures[0] += failures
@@ -57,7 +79,7 @@ class Router:
         self._send_on(flow, 0, rows)
         flow.open[0] = 0
         self._close(flow, 0)
-        if flow.parked:
+        if self._may_rest(flow):
             self.settle(flow)
 
     def leave(
@@ -72,39 +94,130 @@ class Router:
         index = node.index
         count = flow.counts[index]
         count.made += len(made)
+        gather = self._gathers.get(index)
         if failures:
+            if node.loops:
+                failures = _with_turns(rows, failures, len(node.loops))
             flow.failures[index] += failures
             count.failed += len(failures)
-            _settle_failures(rows, failures)
+            if gather is None:
+                _settle_failures(rows, failures)
         if [row.order for row in made] == [row.order for row in rows]:
             count.done += len(rows)
         else:
             _count_outcomes(count, rows, made, failures)
+        if gather is not None:
+            self._leave_to_gather(flow, gather, rows, made, failures)
+            return
         held = rows[0].ticket is not None
         if held:
             for row in made:
                 row.ticket.live += 1
         if made:
-            if node.kind != "branch":
-                flow.rows[index] += made
-            if index == self._graph.last and self._finals is not None:
-                self._finals(made)
-            self._send_on(flow, index, made)
+            self._made(flow, node, made)
         if held:
             for row in rows:
                 ticket: Ticket = row.ticket
-                self._joins[ticket.state.node].release(flow, ticket)
-        flow.open[index] -= len(rows)
+                self._holders[ticket.state.node].release(flow, ticket)
+        self.left(flow, index, len(rows))
+
+    def send(self, flow: Flow, node: Node, parts: Mapping[int, Sequence[Row]], *, count: bool = True) -> None:
+        """Rows of a gate or head go on, one for one, each into the node it is sent to."""
+        total = 0
+        for target, rows in parts.items():
+            total += len(rows)
+            self._enter(flow, target, rows)
+        if count:
+            flow.counts[node.index].done += total
+            flow.counts[node.index].made += total
+        self.left(flow, node.index, total)
+
+    def _made(self, flow: Flow, node: Node, made: Sequence[Row]) -> None:
+        if node.kind != "branch":
+            flow.rows[node.index] += made
+        if node.index == self._graph.last and self._finals is not None:
+            self._finals(made)
+        self._send_on(flow, node.index, made)
+
+    def left(self, flow: Flow, index: int, rows: int) -> None:
+        """So many rows are not in the node any more."""
+        flow.open[index] -= rows
         self.close_if_empty(flow, index)
-        if flow.parked:
+        if self._may_rest(flow):
             self.settle(flow)
+
+    def _leave_to_gather(
+        self,
+        flow: Flow,
+        gather: GatherOperator,
+        rows: Sequence[Row],
+        made: Sequence[Row],
+        failures: Sequence[tuple[Order, Failure]],
+    ) -> None:
+        """Each of `rows` waits at the gather for what was made of it, unless it failed as a whole."""
+        children: dict[int, list[Row]] = {id(row): [] for row in rows}
+        for child in made:
+            children[id(child.parent)].append(child)
+        failed = {order for order, _ in failures}
+        whole = [row for row in rows if failed and row.order in failed and not children[id(row)]]
+        waiting = [row for row in rows if row not in whole] if whole else rows
+        tickets = gather.hold(flow, waiting, children)
+        if failures:
+            _settle_failures(whole, failures)
+            by_order = {row.order: ticket for row, ticket in zip(waiting, tickets, strict=True)}
+            for order, failure in failures:
+                if order[:-1] in by_order:
+                    by_order[order[:-1]].failed(order, failure)
+        if made:
+            self._made(flow, self._graph.nodes[gather.node.gather], made)
+        childless = [t for row, t in zip(waiting, tickets, strict=True) if not children[id(row)]]
+        if childless:
+            gather.gather(flow, childless)
+        for row in whole:
+            if row.ticket is not None:
+                self._holders[row.ticket.state.node].release(flow, row.ticket)
+        self.left(flow, gather.node.gather, len(rows))
+
+    def came_back(self, flow: Flow) -> None:
+        """The chunk is under way again."""
+        for scan in self._row_scans.values():
+            scan.came_back(flow)
+
+    def deal(self, flow: Flow, node: Node, made: Sequence[Row]) -> None:
+        """What a barrier has for the chunk goes on, in the place of all that waited there, which are over."""
+        flow.open[node.index] = 1  # until the last of them has been sent on, the chunk is not settled
+        self._made(flow, node, made)
+        self.left(flow, node.index, 1)
+
+    def _may_rest(self, flow: Flow) -> bool:
+        return bool(flow.parked) or self._is_at_barrier(flow) or self._is_blocked(flow)
+
+    def _is_at_barrier(self, flow: Flow) -> bool:
+        return any(index in flow.pending and not flow.sources[index] for index in self._barriers)
+
+    def _is_blocked(self, flow: Flow) -> bool:
+        return any(scan.is_blocked(flow) for scan in self._row_scans.values())
 
     def settle(self, flow: Flow) -> None:
         """Says so when each row of the chunk waits for a later stage, or for rows that do."""
+        # At a barrier all else of the chunk must be over; with rows parked, rows may wait for those too.
+        everywhere = flow.parked or self._is_blocked(flow)
+        waiting = flow.pending if everywhere else {b: flow.pending[b] for b in self._barriers if b in flow.pending}
         for node in self._working:
-            if flow.open[node] > len(flow.parked.get(node, ())) + len(flow.pending.get(node, ())):
+            scan = self._row_scans.get(node)
+            resting = len(waiting.get(node, ())) if scan is None else scan.resting_rows(flow)
+            if flow.open[node] > len(flow.parked.get(node, ())) + resting:
                 return
+        for scan in self._row_scans.values():
+            scan.rests(flow)
         self._settled(flow)
+        self.settle_blocked()
+
+    def settle_blocked(self) -> None:
+        """Chunks that wait for one that rests may rest too."""
+        for scan in self._row_scans.values():
+            for flow in scan.blocked():
+                self.settle(flow)
 
     def fail(self, flow: Flow, node: Node, row: Row, failure: Failure) -> None:
         """`row` stops at `node`."""
@@ -115,8 +228,16 @@ class Router:
         self.leave(flow, node, [row], [])
 
     def close_if_empty(self, flow: Flow, index: int) -> None:
-        if not flow.open[index] and not flow.sources[index]:
+        """Closes the node if no row is in it and none will come; a head if that holds for all of its region."""
+        if flow.open[index]:
+            return
+        if not flow.sources[index] and index not in self._regions:
             self._close(flow, index)
+        for head in self._heads[index]:
+            if head in self._row_scans and not any(flow.open[inner] for inner in self._regions[head][1:]):
+                self._row_scans[head].body_is_empty(flow)
+            if not flow.sources[head] and not any(flow.open[inner] for inner in self._regions[head]):
+                self._close(flow, head)
 
     def _send_on(self, flow: Flow, index: int, rows: Sequence[Row]) -> None:
         for join, entries in self._splits[index]:
@@ -131,8 +252,8 @@ class Router:
             node = self._graph.nodes[target]
             if node.kind == "branch":
                 self._enter(flow, target, [Row(r.id, r.order, r.value, target, r) for r in rows])
-            elif node.kind == "join":
-                self._joins[target].accept(flow, rows)
+            elif target in self._holders:
+                self._operators[target].accept(flow, rows)
             else:
                 self._enter(flow, target, rows)
 
@@ -169,6 +290,23 @@ class Router:
                 self._operators[target].drained(flow)
         if is_last:
             self._ended(flow)
+
+
+def _region(graph: Graph, head: int) -> list[int]:
+    """The head and everything in its body."""
+    return [head, *(node.index for node in graph.nodes if head in node.loops)]
+
+
+def _with_turns(
+    rows: Sequence[Row], failures: Sequence[tuple[Order, Failure]], depth: int
+) -> list[tuple[Order, Failure]]:
+    by_order = {row.order: row for row in rows}
+    told = []
+    for order, failure in failures:
+        row = by_order.get(order) or by_order.get(order[:-1])
+        turns = failure.turns or turns_around(row, depth)
+        told.append((order, dataclasses.replace(failure, turns=turns)))
+    return told
 
 
 def _opened(inputs: InputChunk) -> tuple[list[Row], list[tuple[Order, Failure]]]:

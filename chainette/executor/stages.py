@@ -25,13 +25,20 @@ from chainette.rows import InputChunk
 
 if TYPE_CHECKING:
     from chainette.executor.executor import Executor
+    from chainette.executor.run_scope import RunBarrier
 
 
 class Stages:
     """A lane and its service per stage and engine; only those of one stage are at work."""
 
     def __init__(
-        self, executor: Executor, plan: Plan, engines: Engines, feed: Feed, steps: Sequence[StepOperator]
+        self,
+        executor: Executor,
+        plan: Plan,
+        engines: Engines,
+        feed: Feed,
+        steps: Sequence[StepOperator],
+        barriers: Sequence[RunBarrier] = (),
     ) -> None:
         self._executor = executor
         self._plan = plan
@@ -40,6 +47,8 @@ class Stages:
         self._steps: list[list[StepOperator]] = [[] for _ in plan.stages]
         for step in steps:
             self._steps[plan.stage_of.get(step.node.index, 0)].append(step)
+        self._barriers = {plan.stage_of[barrier.node.index]: barrier for barrier in barriers}
+        """By the stage that each begins."""
         self._services = [self._services_of(number) for number in range(len(plan.stages))]
         self._now = 0
         self._resting: deque[Flow] = deque()
@@ -66,7 +75,14 @@ class Stages:
         """No further row is taken, no chunk parked."""
         for service in self._services[self._now].values():
             service.close()
+        if self._now in self._barriers:
+            self._barriers[self._now].stop()
         self._event.set()
+
+    def finish(self) -> None:
+        """The run is over: what barriers still have on disk is given back."""
+        for barrier in self._barriers.values():
+            barrier.close()
 
     def in_flight(self) -> bool:
         """Whether a call is under way, or a chunk on its way to the disk."""
@@ -128,10 +144,23 @@ class Stages:
             parker.cancel()
 
     async def _read(self, chunks: Iterator[InputChunk]) -> None:
-        if self._now:
-            await self._feed.run(self._executor.parking.flows(self._now), self._bring_back)
-        else:
+        if not self._now:
             await self._executor.read(self._feed, chunks)
+            return
+        flows, barrier = self._executor.parking.flows(self._now), self._barriers.get(self._now)
+        if barrier is not None:
+            await self._wait_at(barrier)
+            flows = barrier.hands(flows)
+        if not self._executor.stopping:
+            await self._feed.run(flows, self._bring_back)
+
+    async def _wait_at(self, barrier: RunBarrier) -> None:
+        """Returns when the rows behind it are there, or when the executor stops."""
+        error = self._executor.outcome.error
+        if error is not None:  # the input broke off, and the function would see a part of it
+            self._executor.stop(self._executor.outcome.stopped)
+        else:
+            await barrier.run()
 
     def _bring_back(self, flow: Flow) -> int:
         """A chunk that waited for this stage is under way again. Returns its rows."""
@@ -139,6 +168,8 @@ class Stages:
         for step in self._steps[self._now]:
             if step.node.index in flow.parked:
                 step.take_back(flow)
+        if self._now in self._barriers:
+            self._barriers[self._now].give(flow)
         return len(flow.inputs.present)
 
     async def _park(self, scope: anyio.CancelScope) -> None:
@@ -152,7 +183,13 @@ class Stages:
                 self._parking = True
                 try:
                     flow = self._resting.popleft()
-                    await anyio.to_thread.run_sync(self._executor.parking.put, flow)
+                    await anyio.to_thread.run_sync(self._put_away, flow)
                     self._executor.parked(flow)
                 finally:
                     self._parking = False
+
+    def _put_away(self, flow: Flow) -> None:
+        for barrier in self._barriers.values():
+            if barrier.node.index in flow.pending and not flow.parked:
+                barrier.note(flow)
+        self._executor.parking.put(flow)

@@ -16,10 +16,11 @@ from chainette.executor.call_record import MAX_RAW, error_record, is_whole, outc
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
 from chainette.executor.past import Past
+from chainette.executor.whereabouts import limits_of
 from chainette.executor.wording import error_words, without_addresses
 from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
-from chainette.graph.reach import taker
+from chainette.graph.reach import taker, turns_around
 from chainette.graph.signature import digest, schema_of
 from chainette.prompts import CompiledPrompt
 from chainette.prompts.compiled import PromptError
@@ -45,13 +46,15 @@ class Refusal(Exception):
 class Asking:
     """One row at a step: what it was asked so far, and what came of it."""
 
-    __slots__ = ("attempt", "deadline", "given_up", "key", "messages", "recalled", "refusals", "row", "taken")
+    __slots__ = ("attempt", "deadline", "given_up", "key", "messages", "recalled", "refusals", "row", "taken", "turns")
 
     def __init__(self, row: Row, deadline: float | None, samples: int) -> None:
         self.row = row
         self.deadline = deadline
         self.messages: list[dict[str, Any]] = []
         self.key = ""
+        self.turns: tuple[int, ...] = ()
+        """Which turn of each loop around the step this is, part of the key: a question asked again is another one."""
         self.attempt = 0
         """Calls that were made, now or before."""
         self.taken: list[StepRow | None] = [None] * samples
@@ -76,6 +79,8 @@ class StepOperator:
         self._take = taker(node)
         self._validate = step.output_model.__pydantic_validator__.validate_json
         self._plain = plain_type(step.output_model)
+        self._limits = limits_of(executor.graph, node)
+        self._depth = len(node.loops)
         self._attempts = step.retries + 1
         self._samples = step.samples
         self._schema = schema_of(step.output_model)
@@ -92,8 +97,10 @@ class StepOperator:
         """Compiles what all calls of the step have in common, for the engine that is now alive."""
         self._prepared = engine.prepare(self._schema, self._sampling, self.node.step.lora)
         self._engine = engine
-        given = (self.node.step.timeout_s, self._executor.graph.chain.deadline_s)
-        self._earliest_s = time.monotonic() + min((limit_s for limit_s in given if limit_s is not None), default=0.0)
+        given = [limit_s for _, limit_s in self._limits]
+        if self.node.step.timeout_s is not None:
+            given.append(self.node.step.timeout_s)
+        self._earliest_s = time.monotonic() + min(given, default=0.0)
 
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         flow.counts[self.node.index].waiting += len(rows)
@@ -102,7 +109,7 @@ class StepOperator:
             if replayer is not None:
                 replayer.put(self, flow, row, self._deadline(flow, row))
             elif lane is not None:
-                lane.put(self.node.index, (self, flow, row, self._deadline(flow, row), None))
+                lane.put(self.node.index, (self, flow, row, self._deadline(flow, row), None), ahead=self._is_late(row))
             else:
                 flow.park(self.node.index, row, None)
 
@@ -113,17 +120,21 @@ class StepOperator:
             deadline, asking = self._deadline(flow, parked.row), parked.asking
             if asking is not None:
                 asking.deadline = deadline
-            self.lane.put(self.node.index, (self, flow, parked.row, deadline, asking))
+            self.lane.put(self.node.index, (self, flow, parked.row, deadline, asking), ahead=self._is_late(parked.row))
 
     def _deadline(self, flow: Flow, row: Row) -> float | None:
         """When the row's time at this step is over, on the monotonic clock; the smaller of step and chain."""
-        timeout_s, deadline_s = self.node.step.timeout_s, self._executor.graph.chain.deadline_s
-        if timeout_s is None and deadline_s is None:
+        timeout_s = self.node.step.timeout_s
+        if timeout_s is None and not self._limits:
             return None
-        limits = [time.monotonic() + timeout_s] if timeout_s is not None else []
-        if deadline_s is not None:
-            limits.append(flow.deadline(row, deadline_s))
-        return min(limits)
+        ends = [time.monotonic() + timeout_s] if timeout_s is not None else []
+        if self._limits:
+            ends.append(flow.deadline(row, self._limits))
+        return min(ends)
+
+    def _is_late(self, row: Row) -> bool:
+        """Whether it has been through the step before: the sooner such rows are done, the shorter a run's end."""
+        return self._depth > 0 and max(turns_around(row, self._depth)) > 1
 
     def drained(self, flow: Flow) -> None:
         self._router.close_if_empty(flow, self.node.index)
@@ -158,7 +169,9 @@ class StepOperator:
             asking.messages = self.prompt.messages(row, self._take(row))
         except Exception as error:  # PromptError, ValidationError, or what a property or validator of the user's raises
             raise _UnfitRow(Failure(row.id, self.node.id, "prompt", _one_line(error))) from None
-        asking.key = digest(self._key_head, asking.messages)
+        if self._depth:
+            asking.turns = turns_around(row, self._depth)
+        asking.key = digest(self._key_head, asking.messages, *([asking.turns] if asking.turns else []))
         return asking
 
     def recall(self, flow: Flow, row: Row, deadline: float | None, past: Past) -> Asking | Failure:
@@ -198,13 +211,13 @@ class StepOperator:
         for position, (record, is_others) in enumerate(asking.recalled):
             self._count_recalled(flow, record, is_others, retried=position > 0)
             if is_others:
-                self._write(reused_record(record, row.id, self._executor.past.other_run))
+                self._write(reused_record(record, row.id, self._executor.past.other_run, turns=asking.turns))
         asking.recalled = []
         if asking.given_up or asking.attempt >= self._attempts or None not in asking.taken:
             count.waiting -= 1
             self._hand_on(flow, asking)
         elif self.lane is not None:
-            self.lane.put(self.node.index, (self, flow, row, asking.deadline, asking))
+            self.lane.put(self.node.index, (self, flow, row, asking.deadline, asking), ahead=self._is_late(row))
         else:
             flow.park(self.node.index, row, asking)
             self._router.settle(flow)
@@ -237,9 +250,9 @@ class StepOperator:
         refused = self._weigh(asking, outcome)
         row_id, key, attempt = asking.row.id, asking.key, asking.attempt
         if isinstance(outcome, CallError):
-            self._write(error_record(row_id, key, attempt, outcome))
+            self._write(error_record(row_id, key, attempt, outcome, turns=asking.turns))
         else:
-            self._write(record_of(row_id, key, attempt, outcome, refused))
+            self._write(record_of(row_id, key, attempt, outcome, refused, turns=asking.turns))
 
     def _weigh(self, asking: Asking, outcome: Answer | CallError) -> list[str]:
         """Takes what is good and still missing. Returns why the others were refused."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from chainette.errors import RunFolderError, nearest
 from chainette.files.comparing_inputs import Pairing, RunInput
-from chainette.files.comparing_rows import Below, Record, differing_fields, side_by_side
+from chainette.files.comparing_rows import Below, Record, differing_fields, path_of, side_by_side
 from chainette.files.graph_changes import Change, graph_changes
 from chainette.files.json_text import encode
 from chainette.files.names import INPUT_NODE, folder_name
@@ -222,10 +222,10 @@ def _compare(node: NodeComparison, pairing: Pairing, formats: bool, examples: in
                 node.fields.update(fields)
                 if fields:
                     keep(Example("changed", before, after, fields=fields))
-            elif after is None and path not in theirs.failures:
+            elif after is None and path_of(path) not in theirs.failures:
                 node.gone += 1
                 keep(Example("gone", before))
-            elif before is None and path not in ours.failures:
+            elif before is None and path_of(path) not in ours.failures:
                 node.added += 1
                 keep(Example("added", None, after))
         _compare_failures(node, ours, theirs, keep)
@@ -242,7 +242,7 @@ def _compare_failures(node: NodeComparison, ours: Below, theirs: Below, keep: Ca
     node.failed_after += len(theirs.failures)
     for path in {**ours.failures, **theirs.failures}:
         was, is_ = ours.failures.get(path), theirs.failures.get(path)
-        rows = ours.rows.get(path), theirs.rows.get(path)
+        rows = ours.last(path), theirs.last(path)
         if was is None:
             node.newly_failed += 1
             keep(Example("newly failed", *rows, was, is_))

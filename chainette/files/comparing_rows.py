@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,10 +22,34 @@ Record = dict[str, Any]
 
 @dataclass(slots=True)
 class Below:
-    """What a node has of one input row: rows and failures by their path below it, `""` for the row itself."""
+    """What a node has of one input row: rows and failures by their path below it, `""` for the row itself.
+
+    The turns of a row in a loop are told apart: `#1`, `2.0#[1,3]`.
+    """
 
     rows: dict[str, Record] = field(default_factory=dict)
     failures: dict[str, Record] = field(default_factory=dict)
+
+    def last(self, path: str) -> Record | None:
+        """The row of that path, in a loop that of its last turn."""
+        return next((row for name, row in reversed(self.rows.items()) if path_of(name) == path), None)
+
+
+def path_of(name: str) -> str:
+    """The path without the turn."""
+    return name.partition("#")[0]
+
+
+def _turn_by_turn(ours: Below, theirs: Below) -> None:
+    """Where both have one row of a path, these belong together, whichever turn was the last: a loop that keeps only
+    that has no other to compare it with."""
+    if not any("#" in name for side in (ours, theirs) for name in side.rows):
+        return
+    names = [Counter(map(path_of, side.rows)) for side in (ours, theirs)]
+    for side in (ours, theirs):
+        single = (name for name in list(side.rows) if "#" in name and all(n[path_of(name)] == 1 for n in names))
+        for name in single:
+            side.rows[path_of(name)] = side.rows.pop(name)
 
 
 def side_by_side(pairing: Pairing, before_id: str | None, after_id: str | None) -> Iterator[tuple[Below, Below]]:
@@ -33,6 +58,12 @@ def side_by_side(pairing: Pairing, before_id: str | None, after_id: str | None) 
     Input rows without a partner, and those of which neither run has anything, come with nothing on the other side or
     do not come.
     """
+    for ours, theirs in _sides(pairing, before_id, after_id):
+        _turn_by_turn(ours, theirs)
+        yield ours, theirs
+
+
+def _sides(pairing: Pairing, before_id: str | None, after_id: str | None) -> Iterator[tuple[Below, Below]]:
     before = _belows(pairing.before, before_id)
     after = _belows(pairing.after, after_id)
     if pairing.aligned:
@@ -64,10 +95,11 @@ def _belows(source: RunInput, node_id: str | None) -> Iterator[tuple[int, Below]
         below = Below()
         for _, path, (kind, record) in found:
             records: dict[str, Record] = getattr(below, kind)
-            turn, name = 1, path
+            turn = f"#{encode(record['_turn']).decode()}" if kind == "rows" and "_turn" in record else ""
+            number, name = 1, path + turn
             while name in records:
-                turn += 1
-                name = f"{path}#{turn}"
+                number += 1
+                name = f"{path}{turn}#{number}"
             records[name] = record
         yield place, below
 

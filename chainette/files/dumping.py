@@ -12,7 +12,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic_core import from_json
 
 from chainette.files.json_text import BASE64, bytes_as_text, encode, exactly, in_order
-from chainette.files.names import stored_key
+from chainette.files.names import step_key
 from chainette.files.writable import says_it_all, unwritable
 from chainette.rows import Failure
 
@@ -21,6 +21,9 @@ _AS_THEY_ARE = (str, int, bool, float, type(None))
 
 _Shape = tuple[str, tuple[str, ...] | None]
 """A column's name and the keys below it, or None where it is a plain value."""
+
+Turn = int | list[int]
+"""Which turn of the loop a row is from; in nested loops one number for each, the outermost first."""
 
 
 @dataclass(slots=True)
@@ -155,23 +158,28 @@ def _needs_no_dumping(type_: type[BaseModel]) -> bool:
     )
 
 
-def id_rows(ids: Sequence[str], dumped: Dumped) -> list[dict[str, Any]]:
-    """The rows of a step's file: `_id` and the fields, or `_id` and `value`."""
-    pairs = zip(ids, dumped.values, strict=True)
+def id_rows(ids: Sequence[str], dumped: Dumped, turns: Sequence[Turn] | None = None) -> list[dict[str, Any]]:
+    """The rows of a step's file: `_id`, in a loop `_turn`, and the fields or `value`."""
     if dumped.names is not None:
         try:
-            return [{"_id": row_id, **value} for row_id, value in pairs]
+            if turns is not None:
+                columns = zip(ids, turns, dumped.values, strict=True)
+                return [{"_id": row_id, "_turn": turn, **value} for row_id, turn, value in columns]
+            return [{"_id": row_id, **value} for row_id, value in zip(ids, dumped.values, strict=True)]
         except TypeError:  # a value that is not of the declared type
-            pairs = zip(ids, dumped.values, strict=True)
-    return [_id_row(row_id, value) for row_id, value in pairs]
+            pass
+    if turns is not None:
+        columns = zip(ids, turns, dumped.values, strict=True)
+        return [{"_id": row_id, "_turn": turn, **_fields(value)} for row_id, turn, value in columns]
+    return [{"_id": row_id, **_fields(value)} for row_id, value in zip(ids, dumped.values, strict=True)]
 
 
-def _id_row(row_id: str, value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> Any:
     if type(value) is not dict:
-        return {"_id": row_id, "value": value}
-    if "_id" in value or "_source_id" in value:
-        value = {stored_key(key): value[key] for key in value}
-    return {"_id": row_id, **value}
+        return {"value": value}
+    if "_id" in value or "_turn" in value or "_source_id" in value or "_source_turn" in value:
+        return {step_key(key): value[key] for key in value}
+    return value
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from chainette.files.json_text import encode
 Node = Mapping[str, Any]
 
 _SMALL = 60
-"""Characters of a value that is told in full."""
+"""Characters of a value that is told in full, if it is one line."""
 _PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "step": {
         "prompt": ("system_prompt", "user_prompt", "output_format_instruction"),
@@ -23,15 +23,36 @@ _PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "samples": ("n",),
         "images": ("images",),
     },
-    "apply": {"source": ("source",), "bound values": ("bound",), "shape": ("shape",), "schema": ("schema",)},
+    "apply": {"source": ("source",), "bound values": ("bound",), "shape": ("shape", "scope"), "schema": ("schema",)},
     "join": {"branches": ("branches",)},
+    "cond": {"predicate": ("key",), "bound values": ("bound",), "cases": ("ways",)},
+    "switch": {"key": ("key",), "bound values": ("bound",), "cases": ("ways",)},
+    "while_loop": {
+        "predicate": ("until",),
+        "bound values": ("bound",),
+        "max_iterations": ("max_iterations",),
+        "at_least_once": ("at_least_once",),
+        "feed": ("feed",),
+        "keep": ("keep",),
+        "body": ("ways",),
+    },
+    "scan": {
+        "source": ("source",),
+        "bound values": ("bound",),
+        "over": ("over",),
+        "init": ("init",),
+        "keep": ("keep",),
+        "body": ("ways",),
+    },
+    "delay": {"seconds": ("seconds",)},
+    "gather": {"alias": ("alias",), "missing": ("missing",)},
 }
 _NODE_PARTS = {"types": ("input", "output", "intake"), "output": ("written",)}
 _OPTIONS = {
     "input": ("limit", "columns", "id_field"),
     "output": ("format", "max_lines_per_file", "flattened"),
 }
-_WHOLE = ("prompt", "schema", "source", "bound values", "branches", "input schema")
+_WHOLE = ("prompt", "schema", "source", "bound values", "branches", "cases", "body", "input schema")
 """Parts that are too long to be told: that they changed is said, not how."""
 _DATASET = ("dataset", "config", "split", "version")
 
@@ -75,7 +96,7 @@ def graph_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change
         earlier = before.get(was.get(id, id))
         if earlier is None or earlier.get("type") != node.get("type"):
             continue
-        changes += _node(earlier, node)
+        changes += _node(_with_new_names(earlier, renamed), node)
         changes += [c for c in _model(old, new, earlier, node) if c.where not in engines]
         engines.update(c.where for c in changes if c.part == "model" and c.where.startswith("engine "))
     return changes + _inputs(old, new) + _options(old, new)
@@ -166,6 +187,14 @@ def _node(old: Node, new: Node) -> list[Change]:
     return changes
 
 
+def _with_new_names(node: Node, renamed: Mapping[str, str]) -> Node:
+    """A node whose ways hold what is in them by the ids of now."""
+    if not node.get("ways") or not renamed:
+        return node
+    ways = [{**way, "nodes": [renamed.get(id, id) for id in way.get("nodes") or []]} for way in node["ways"]]
+    return {**node, "ways": ways}
+
+
 def _differing(where: str, part: str, keys: Iterable[str], old: Node, new: Node) -> Change | None:
     names = [key for key in keys if key in old and key in new and _decisive(key, old) != _decisive(key, new)]
     if not names:
@@ -176,6 +205,8 @@ def _differing(where: str, part: str, keys: Iterable[str], old: Node, new: Node)
 
 
 def _decisive(key: str, node: Node) -> Any:
+    if key == "ways":
+        return [(way.get("name"), way.get("case"), way.get("nodes")) for way in node[key] or []]
     if key == "branches":
         return [(branch.get("alias"), branch.get("missing")) for branch in node[key] or []]
     return node[key]
@@ -279,7 +310,7 @@ def _words(name: str, before: Any, after: Any) -> str:
     """`temperature was 0.2 and is 0.7`, or only that it changed."""
     plain = name.replace("_", " ") if name not in ("blake2b",) else "content"
     told = [_told(before), _told(after)]
-    if name == "blake2b" or any(len(text) > _SMALL for text in told):
+    if name == "blake2b" or any(len(text) > _SMALL or r"\n" in text for text in told):
         return f"{'it' if plain == 'it' else f'its {plain}'} changed"
     return f"{plain} was {told[0]} and is {told[1]}"
 

@@ -1,4 +1,4 @@
-"""Chunks that wait on disk for their turn instead of in memory. Knows nothing of what they hold.
+"""Chunks, or pieces of them, that wait on disk for their turn instead of in memory. Knows nothing of what they hold.
 
 The file has no name: a process that dies leaves nothing behind, and what was in it follows from the calls.
 """
@@ -12,6 +12,7 @@ import tempfile
 import threading
 import types
 import typing
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,60 @@ class HeldChunks:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+
+class HeldPieces:
+    """Many small things in the order they were put, at some 20 bytes of memory for each. One thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: Any = None
+        self._ends = array("Q")
+        self._kept_at = array("L")
+        self._kept: list[list[Any]] = []
+        self._numbers: dict[tuple[int, ...], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def put(self, content: Any) -> None:
+        """
+        Raises:
+            RunFolderError: the disk is full or the like.
+            Exception: something in the content cannot be pickled. Nothing was put.
+        """
+        data, kept, _ = _dumped(content)
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".held-")  # noqa: SIM115
+            self._file.seek(0, io.SEEK_END)
+            self._file.write(data)
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        self._ends.append(self._end + len(data))
+        self._kept_at.append(self._number(kept))
+
+    def read(self, number: int) -> Any:
+        """The thing that was put as the `number`-th."""
+        start = self._ends[number - 1] if number else 0
+        self._file.seek(start)
+        return _loaded(self._file.read(self._ends[number] - start), self._kept[self._kept_at[number]])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _end(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _number(self, kept: list[Any]) -> int:
+        """Most pieces mean the same classes: their list is kept once."""
+        which = tuple(map(id, kept))
+        if which not in self._numbers:
+            self._numbers[which] = len(self._kept)
+            self._kept.append(kept)
+        return self._numbers[which]
 
 
 def kept(number: int) -> Any:

@@ -19,6 +19,7 @@ HEALING = ".healing"
 
 _UNSAFE = re.compile(r"[^\w.\-=+@ ]")
 _TAKEN = re.compile(r"(_source)*_id")
+_TAKEN_IN_STEPS = re.compile(r"(_source)*_(id|turn)")
 _DIGITS = re.compile(r"(\d+)")
 _MAX_BYTES = 120
 
@@ -26,6 +27,11 @@ _MAX_BYTES = 120
 def stored_key(key: str) -> str:
     """A key of the data as it stands in a line: `_id` is ours, so the data's is `_source_id`, and so on."""
     return f"_source{key}" if _TAKEN.fullmatch(key) else key
+
+
+def step_key(key: str) -> str:
+    """As `stored_key`, for the files of steps, where `_turn` is ours too."""
+    return f"_source{key}" if _TAKEN_IN_STEPS.fullmatch(key) else key
 
 
 def source_key(key: str) -> str:

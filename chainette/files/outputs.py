@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from chainette.errors import RunFolderError
 from chainette.files.disk import Position, RollingFile
-from chainette.files.dumping import CannotHold, Dumped, Dumper, FlatColumn, flat_rows, id_rows
+from chainette.files.dumping import CannotHold, Dumped, Dumper, FlatColumn, Turn, flat_rows, id_rows
 from chainette.files.json_text import CannotEncode, encode_rows
 from chainette.files.ledger import FLATTENED, Mark
 from chainette.files.names import INPUT_NODE, OPEN, folder_name
-from chainette.files.schema import Column, Layout, columns_in_csv, layout
+from chainette.files.schema import Column, Layout, columns_in_csv, in_loops, layout
 from chainette.files.views import failure_record
 from chainette.rows import Absent, Failure, InputChunk, NodeChunk
 
@@ -32,6 +32,8 @@ class NodeOutput:
     type: Any = Any
     written: bool = True
     """Whether it has files under `steps/`; in the flattened rows it may stand either way."""
+    loops: int = 0
+    """How many loops it lies in, one inside the other; each row in its files has the turn of each."""
     columns_prefix: str = ""
     """What its columns are called in the flattened rows; its id without one."""
 
@@ -119,7 +121,7 @@ class Outputs:
         node = _Node(
             output,
             Dumper(output.type, exact=output.node_id != INPUT_NODE),
-            layout(output.type),
+            in_loops(layout(output.type), output.loops),
             layout(output.type, prefix=output.columns_prefix or output.node_id),
             RollingFile(self._root, folder, self._options.max_lines) if output.written else None,
             RollingFile(self._root, self._root / "failed", _ENDLESS, name=f"{folder.name}.jsonl"),
@@ -146,7 +148,7 @@ class Outputs:
             if node.file is not None or chunk.node_id in made.flat:
                 dumped[chunk.node_id] = _dump(node, chunk)
             if node.file is not None:
-                block = _block(node, id_rows(chunk.ids, dumped[chunk.node_id]))
+                block = _block(node, id_rows(chunk.ids, _own(chunk, dumped[chunk.node_id]), _turns(node, chunk)))
                 yield Lines(chunk.node_id, node.file, f"steps/{name}", chunk.ids, block)
             if chunk.failures:
                 block = encode_rows([failure_record(failure) for failure in chunk.failures])
@@ -183,9 +185,11 @@ class Outputs:
         if not self._flat_layouts:
             self._flat_layouts = [self._nodes[node_id].flat_layout for node_id in made.flat]
         columns = []
+        has_dealt_inputs = any(chunk.node_id == INPUT_NODE and chunk.beside for chunk in made.nodes)
         for node_id, positions in made.flat.items():
             node = self._nodes[node_id]
-            values = node.dumper.dump(_present(made.inputs)) if node_id == INPUT_NODE else dumped[node_id]
+            is_as_read = node_id == INPUT_NODE and not has_dealt_inputs
+            values = node.dumper.dump(_present(made.inputs)) if is_as_read else dumped[node_id]
             name = node.output.columns_prefix or node_id
             columns.append(FlatColumn(name, values, positions, node.flat_layout.missing))
         return encode_rows(flat_rows(made.final_ids, columns))
@@ -242,9 +246,21 @@ def _present(inputs: InputChunk) -> list[Any]:
     return [None if value is Absent else value for value in inputs.values]
 
 
+def _turns(node: _Node, chunk: NodeChunk) -> Sequence[Turn] | None:
+    if not node.output.loops:
+        return None
+    assert chunk.turns is not None, f"{chunk.node_id} lies in a loop, and its rows do not say in which turn"
+    return chunk.turns
+
+
+def _own(chunk: NodeChunk, dumped: Dumped) -> Dumped:
+    """Without the values of other chunks' rows."""
+    return Dumped(dumped.values[: len(chunk.ids)], dumped.names) if chunk.beside else dumped
+
+
 def _dump(node: _Node, chunk: NodeChunk) -> Dumped:
     try:
-        return node.dumper.dump(chunk.values)
+        return node.dumper.dump([*chunk.values, *chunk.beside] if chunk.beside else chunk.values)
     except CannotHold as error:
         raise RunFolderError(f'{chunk.node_id}, row "{chunk.ids[error.index]}": {error}') from error
 

@@ -136,8 +136,9 @@ class CsvPart:
             if number >= stop:
                 return
             if number >= start:
-                row = dict(zip(header, _cells(record), strict=True))
-                yield unpacked([row], self._packed)[0]
+                row = unpacked([dict(zip(header, _cells(record), strict=True))], self._packed)[0]
+                turn = row.get("_turn")
+                yield {**row, "_turn": from_json(turn)} if isinstance(turn, str) else row
 
     def _records(self) -> Iterator[str]:
         try:

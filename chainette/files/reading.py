@@ -15,7 +15,7 @@ from chainette.files.parts import JsonlPart, Part, find_parts
 from chainette.files.remote_names import is_copy, is_remote
 from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
 from chainette.files.schema import Column, columns_in_csv, layout
-from chainette.files.views import FailuresView, RowsView, lines_with_id
+from chainette.files.views import FailuresView, RowsView, rows_of
 
 if TYPE_CHECKING:
     from chainette.files.remote_reading import RemoteReader
@@ -130,11 +130,19 @@ class RunReader:
         return FailuresView(parts, names)
 
     def row(self, node_id: str, row_id: str) -> dict[str, Any] | None:
-        """A node's row by its id; `chain_input` gives the row as it was read. None when there is none."""
+        """A node's row by its id, in a loop that of the last turn; None when there is none.
+
+        `chain_input` gives the row as it was read.
+        """
+        found = self.turns(node_id, row_id)
+        return found[-1] if found else None
+
+    def turns(self, node_id: str, row_id: str) -> list[dict[str, Any]]:
+        """A node's rows of one id: one, or in a loop one for each turn that is kept, in order."""
         if node_id != INPUT_NODE:
             self._check(node_id)
         below = "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}"
-        return next(lines_with_id(self._parts(below), row_id), None)
+        return rows_of(self._parts(below), row_id)
 
     def calls(self, node_id: str) -> Iterator[dict[str, Any]]:
         """Every finished call of a step, in the order they finished."""

@@ -67,15 +67,18 @@ def survey(root: Path, max_lines: int) -> tuple[Recovered, int]:
     return found, end
 
 
-def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]]) -> Recovered:
+def recover(root: Path, max_lines: int, in_csv: Mapping[str, list[Column]], *, in_one: bool = False) -> Recovered:
     """Cuts every derived file of the run back to the last chunk that all of them hold.
 
-    `in_csv` says per stream which columns a CSV part holds as text. A sealed part that must grow again is opened.
+    `in_csv` says per stream which columns a CSV part holds as text. A sealed part that must grow again is opened. With
+    `in_one` chunks have rows of one another, so none is whole before all are.
 
     Raises:
         RunFolderError: a file cannot be read, cut or removed.
     """
     found, end = survey(root, max_lines)
+    if in_one and not (found.ended and found.count.rows == found.rows_read(max_lines)):
+        found, end = Recovered(inputs=found.inputs, ended=found.ended), 0
     _cut_ledger(root / NAME, end, found.rows_read(max_lines) if found.ended else None)
     try:
         opened = _cut_streams(root, found, max_lines, in_csv)

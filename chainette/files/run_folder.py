@@ -136,9 +136,11 @@ class RunFolder:
         flattened: bool = True,
         input_type: Any = Any,
         flat_columns: Sequence[str] = (),
+        in_one: bool = False,
     ) -> None:
         """Say what will be written. `input_type` is that of the values in `InputChunk`, `flat_columns` are the nodes in
-        the flattened rows. A folder that was opened again is cut back to its last whole chunk.
+        the flattened rows. A folder that was opened again is cut to its last whole chunk; with `in_one`, to nothing
+        unless all are whole, since chunks have rows of one another.
 
         Raises:
             RunFolderError: two nodes would share a folder, or the format is unknown; a file cannot be cut back.
@@ -151,7 +153,7 @@ class RunFolder:
         if self._purpose != "new":
             self._log.restore([output.node_id for output in nodes])
         if self._purpose == "resume":
-            self._restore(max_lines_per_file)
+            self._restore(max_lines_per_file, in_one)
         elif self._purpose == "heal":
             self.before, _ = survey(self.path, max_lines_per_file)
             self._outputs = Outputs(self.path / HEALING, nodes, options)
@@ -160,8 +162,8 @@ class RunFolder:
         if self._purpose != "new":
             self.remote.push()  # before anything grows again
 
-    def _restore(self, max_lines: int) -> None:
-        self.before = recover(self.path, max_lines, self._outputs.in_csv())
+    def _restore(self, max_lines: int, in_one: bool) -> None:
+        self.before = recover(self.path, max_lines, self._outputs.in_csv(), in_one=in_one)
         logged = self._log.counts()  # the log may be shorter now than it was
         self.before.floor = {id: min(count, logged.get(id, 0)) for id, count in self.before.floor.items()}
         self._outputs.restore(self.before.marks)

@@ -6,7 +6,7 @@ Derived from what the type says it is serialised as (its JSON schema), so serial
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, from_json
 
 from chainette.files.json_text import encode
+from chainette.files.names import step_key
 
 Kind = Literal["string", "int64", "float64", "bool", "timestamp", "date", "list", "struct", "json", "object", "extra"]
 
@@ -56,6 +57,15 @@ class Layout:
         return {c.name: None for c in self.columns if c.kind not in ("object", "extra")}
 
 
+TURN = Column("_turn", "int64")
+TURNS = Column("_turn", "list", (Column("", "int64"),))
+
+
+def in_loops(found: Layout, loops: int) -> Layout:
+    """The layout of rows that also say in which turn of so many loops they were made."""
+    return replace(found, columns=(TURN if loops == 1 else TURNS, *found.columns)) if loops else found
+
+
 def layout(type_: Any, *, prefix: str = "") -> Layout:
     """The layout of `type_`; with a prefix, under `prefix.field`, or `prefix` alone for what has no fields."""
     schema = _json_schema(type_)
@@ -63,7 +73,8 @@ def layout(type_: Any, *, prefix: str = "") -> Layout:
     top, trail = _resolved(schema, definitions, frozenset())
     stem = f"{prefix}." if prefix else ""
     if "properties" in top and top.get("type") == "object" and not _may_be_null(schema, definitions):
-        columns = [_column(stem + name, field, definitions, trail) for name, field in top["properties"].items()]
+        named = ((stem + name if prefix else step_key(name), field) for name, field in top["properties"].items())
+        columns = [_column(name, field, definitions, trail) for name, field in named]
         if top.get("additionalProperties"):
             columns.append(Column(f"{stem}_extra", "extra", stem=stem))
         return Layout(tuple(columns), fields=True, stem=stem)

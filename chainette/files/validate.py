@@ -81,7 +81,7 @@ class RowValidator:
         if type(row) is not dict:
             return row
         if "_id" in row and not self._keeps_id:
-            row = {key: value for key, value in row.items() if key != "_id"}
+            row = {key: value for key, value in row.items() if key not in ("_id", "_turn")}
         if self._unwraps and row.keys() == {"value"}:
             return row["value"]
         return row

@@ -116,6 +116,11 @@ class RowsView(_FileView[Any]):
         """The rows' ids, in order."""
         return [row["_id"] for row, _ in self._raw_rows()]
 
+    @property
+    def turns(self) -> list[int | list[int] | None]:
+        """Per row the turn of the loop it was made in, in nested loops one for each; None for rows outside loops."""
+        return [row.get("_turn") for row, _ in self._raw_rows()]
+
     def to_arrow(self) -> Any:
         """A pyarrow Table with `_id` first. A column whose values have no type in common holds JSON text."""
         import pyarrow as pa
@@ -152,8 +157,10 @@ class FailuresView(_FileView[Failure]):
 
 def failure_record(failure: Failure) -> dict[str, Any]:
     """As it stands in `failed/`."""
+    turn = {"_turn": turn_of(failure.turns)} if failure.turns else {}
     return {
         "_id": failure.row_id,
+        **turn,
         "kind": failure.kind,
         "message": failure.message,
         "attempts": failure.attempts,
@@ -172,15 +179,31 @@ def failure_of(row: dict[str, Any], node_id: str) -> Failure:
         attempts=row.get("attempts", 1),
         raw=row.get("raw"),
         cause=tuple(row.get("cause") or ()),
+        turns=turns_of(row.get("_turn")),
     )
+
+
+def turn_of(turns: Sequence[int]) -> int | list[int]:
+    """As files have it: a number, in nested loops one for each, the outermost first."""
+    return turns[0] if len(turns) == 1 else list(turns)
+
+
+def turns_of(turn: object) -> tuple[int, ...]:
+    """`turn_of` undone; empty for what no file has."""
+    return (turn,) if isinstance(turn, int) else tuple(turn) if isinstance(turn, list) else ()
 
 
 def _as_it_is(row: dict[str, Any], part: Part) -> dict[str, Any]:
     return row
 
 
+OURS = ("_id", "_turn")
+"""What stands in a row beside its fields."""
+
+
 def _bare(row: dict[str, Any], part: Part) -> Any:
-    return row["value"] if row.keys() == {"_id", "value"} else {key: row[key] for key in row if key != "_id"}
+    fields = {key: row[key] for key in row if key not in OURS}
+    return fields["value"] if fields.keys() == {"value"} else fields
 
 
 def _arrow_array(values: list[Any]) -> Any:
@@ -205,7 +228,7 @@ class _Decoder:
         self._plain_dict = model is dict or getattr(model, "__origin__", None) in (dict, Mapping)
 
     def row(self, row: dict[str, Any], part: Part) -> Any:
-        data: Any = {key: value for key, value in row.items() if key != "_id" and key not in self._computed}
+        data: Any = {key: value for key, value in row.items() if key not in OURS and key not in self._computed}
         if not self._layout.fields and not self._plain_dict and data.keys() == {"value"}:
             data = data["value"]
         try:
@@ -238,6 +261,16 @@ def _restore_nan(data: Any, error: ValidationError) -> bool:
             inner = inner[key]
         inner[last] = float("nan")
     return True
+
+
+def rows_of(parts: Sequence[Part], row_id: str) -> list[dict[str, Any]]:
+    """The rows of that id: one, or one for each turn that is there."""
+    found: list[dict[str, Any]] = []
+    for row in lines_with_id(parts, row_id):
+        found.append(row)
+        if "_turn" not in row:
+            break
+    return found
 
 
 def lines_with_id(parts: Sequence[Part], row_id: str) -> Iterator[dict[str, Any]]:

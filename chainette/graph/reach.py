@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chainette.graph.nodes import Graph, Intake, Node, Reference
+from chainette.graph.nodes import Drawn, Graph, Intake, Node, Reference
 from chainette.graph.types import cast_to
-from chainette.rows import JoinedRow, Row
+from chainette.rows import JoinedRow, Row, TurnRow
 
 
 def find(graph: Graph, row: Row, node: int) -> Row | None:
@@ -41,6 +41,19 @@ def alias_row(row: Row, alias: str) -> Row | list[Row] | None:
     return None
 
 
+def turns_of(graph: Graph, row: Row, entry: int) -> tuple[int, ...]:
+    """In which turn of the body behind `entry` the row is, or was last; `(0,)` for one that made none."""
+    found = find(graph, row, entry)
+    return found.turns if isinstance(found, TurnRow) else (0,)
+
+
+def turns_around(row: Row | None, depth: int) -> tuple[int, ...]:
+    """In which turn of each of the `depth` loops around it a row is, the outermost first."""
+    while row is not None and not isinstance(row, TurnRow):
+        row = row.parent
+    return row.turns[:depth] if row is not None else ()  # that of a loop which the row has left has more
+
+
 def values_of(found: Row | list[Row] | None) -> Any:
     """The value of one row, the values of several, None of none."""
     if found is None:
@@ -60,6 +73,8 @@ def getter(graph: Graph, reference: Reference) -> Callable[[Row], Any]:
             return values_of(joined.aliases[alias]) if isinstance(joined, JoinedRow) else None
 
         return by_alias
+    if reference.what in ("turn", "turns"):
+        return lambda row: turns_of(graph, row, node)[-1]
     if reference.what == "reasoning":
         return lambda row: getattr(find(graph, row, node), "reasoning", None)
 
@@ -85,16 +100,22 @@ def taker(node: Node) -> Callable[[Row], Any]:
         if intake.cast:
             return lambda row: cast(values_of(alias_row(row, alias)))
         return lambda row: values_of(alias_row(row, alias))
+    if intake.how == "wrap":
+        field = intake.alias
+        return lambda row: cast({field: row.value})
     return _composed(intake, cast)
 
 
 def _composed(intake: Intake, cast: Callable[[Any], Any]) -> Callable[[Row], Any]:
-    fields: Mapping[str, str] = intake.fields
+    fields: Mapping[str, Drawn] = intake.fields
 
     def compose(row: Row) -> Any:
         drawn = {}
-        for name, source in fields.items():
-            drawn[name] = values_of(alias_row(row, name)) if source == "alias" else _field(row.value, name)
+        for name, (what, source) in fields.items():
+            if what == "alias":
+                drawn[name] = values_of(alias_row(row, source))
+            else:
+                drawn[name] = row.value if what == "main" else _field(row.value, source)
         return cast(drawn)
 
     return compose

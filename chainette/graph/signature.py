@@ -29,8 +29,21 @@ def signature_of(decl: Step | Apply | None, upstream: tuple[str, ...]) -> str:
     if isinstance(decl, Step):
         return digest("step", step_facts(decl), upstream)
     if isinstance(decl, Apply):
-        return digest("apply", source_of(decl.fn), bound_to(decl.fn), decl.shape.words, upstream)
+        scope = [decl.scope] if decl.scope != "chunk" else []
+        return digest("apply", code_of(decl), bound_to(decl.fn), decl.shape.words, upstream, *scope)
     return digest("node", upstream)
+
+
+def code_of(decl: Apply) -> str:
+    """What says that a function does the same as before: its declared version, or else its source."""
+    return source_of(decl.fn) if decl.version is None else f"version {decl.version}"
+
+
+def asked_facts(asked: Any) -> Any:
+    """What decides what a predicate, key or first carry gives: a field's name, a value, or a function's source."""
+    if not callable(asked):
+        return asked if isinstance(asked, str) else repr(asked)
+    return [source_of(asked), bound_to(asked)]
 
 
 def step_facts(step: Step) -> dict[str, Any]:
@@ -78,6 +91,7 @@ def source_of(fn: Any) -> str:
     """A function's source, or the best name for it where there is none."""
     while isinstance(fn, functools.partial):
         fn = fn.func
+    fn = getattr(fn, "__wrapped__", fn)
     try:
         return inspect.getsource(fn)
     except (OSError, TypeError, SyntaxError, tokenize.TokenError):

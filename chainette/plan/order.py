@@ -29,8 +29,8 @@ def orders(
 ) -> Iterator[tuple[list[Turn], bool]]:
     """Ways to do it, the best first: turns, and whether it is proved that none has fewer loads. At least one.
 
-    `fits` says whether a set of engines (bits) has room together, and every single one has; `most` is a bound on how
-    many can be together. An engine that stays resident costs nothing; one that comes, or comes back, costs a load.
+    `fits` says whether a set of engines (bits) has room together, and what any one step needs has; `most` is a bound on
+    how many can be together. An engine that stays resident costs nothing; one that comes, or comes back, costs a load.
     """
     everything = work.needed(0)
     if fits(everything):
@@ -89,7 +89,7 @@ class _Search:
                     loads, turns = self._bound(*after, *paid)
                     rank = (loads, turns, -paid[1]) if few_turns else (loads, -turn.done.bit_count(), turns)
                     heapq.heappush(queue, (rank, (*names, tuple(bits(loaded))), next(tie), after, paid, (*trail, turn)))
-        raise AssertionError("every engine fits alone, so there is a way")
+        raise AssertionError("what any step needs fits, so there is a way")
 
     def greedy(self) -> list[Turn]:
         """Always on by the way that promises the least, without ever going back."""
@@ -122,7 +122,7 @@ class _Search:
         return self.needed[done]
 
     def _ways(self, done: int, resident: int) -> Iterator[tuple[int, int]]:
-        """(engines to load, engines to keep) for the next turn.
+        """(engines to load, engines to keep) for the next turn, in which something is done.
 
         Only engines are loaded that have something to do in it: others can as well be loaded with the turn after.
         """
@@ -135,7 +135,8 @@ class _Search:
                     seen.add(more)
                     sets.append(more)
                     for kept in self._kept(keep, more):
-                        yield more, kept
+                        if self.work.after(done, more | kept) != done:  # of several that a step needs, all are there
+                            yield more, kept
 
     def _kept(self, keep: int, loaded: int) -> Iterator[int]:
         """The largest sets of `keep` that have room beside `loaded`."""

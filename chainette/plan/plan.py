@@ -12,7 +12,7 @@ from chainette.chain import Step
 from chainette.devices import Demand, Device, DevicesHere, Placement, demand_of, place, shortage
 from chainette.errors import ChainError, PlanError, Problem, nearest
 from chainette.graph import Graph, Node
-from chainette.plan.stages import Stage, make_stages, one_stage
+from chainette.plan.stages import Stage, loop_groups, make_stages, stages_without_devices
 from chainette.specs import Capabilities, EngineRegistry, EngineSpec
 
 
@@ -57,6 +57,7 @@ class Plan:
                     "loads": list(stage.loads),
                     "rests": list(stage.rests),
                     "why": stage.why,
+                    **({"barrier": stage.barrier} if stage.barrier else {}),
                 }
                 for stage in self.stages
             ],
@@ -106,8 +107,9 @@ def make_plan(
     hosted = [spec for name, spec in engines.items() if known[name].on_devices]
     here = _look(devices) if hosted else DevicesHere((), "")
     demands, misfits = _demands(hosted, known, here)
+    misfits += _loops_that_do_not_fit(graph, engine_of, demands, here.devices)
     if misfits or not demands:
-        stages, stage_of = one_stage(graph, tuple(engines))
+        stages, stage_of = stages_without_devices(graph, engine_of)
     else:
         stages, stage_of = make_stages(graph, engine_of, demands, here.devices)
     plan = Plan(engines, known, engine_of, leases, stages, stage_of, demands, here.devices, tuple(misfits))
@@ -145,6 +147,24 @@ def _demands(
             demands[spec.name] = demand
     return demands, misfits
 
+
+def _loops_that_do_not_fit(
+    graph: Graph, engine_of: Mapping[int, str], demands: Mapping[str, Demand], devices: tuple[Device, ...]
+) -> list[Problem]:
+    """Loops whose rows would go round between engines that are never there together."""
+    misfits = []
+    for steps in loop_groups([node for node in graph.steps if node.index in engine_of]):
+        names = dict.fromkeys(engine_of[node.index] for node in steps)
+        wanted = [demands[name] for name in names if name in demands]
+        if len(wanted) < 2 or place(wanted, devices) is not None:
+            continue
+        head = graph.nodes[steps[0].loops[0]]
+        said = f"rows go round between its steps, so their engines must fit together: {shortage(wanted, devices)}"
+        misfits.append(Problem(f'{head.kind} "{head.id}"', said, _LOOP_TOO_LARGE))
+    return misfits
+
+
+_LOOP_TOO_LARGE = "a smaller `gpu_memory_utilization`, one engine for its steps (--engine STEP=NAME), or more devices"
 
 _NO_DEVICES = (
     "`endpoint: URL` uses a server that runs elsewhere, a vLLM built for the CPU needs none, and `devices: 1` in the "

@@ -13,7 +13,8 @@ class Work:
     """The steps of a graph in an order in which every one comes after those before it."""
 
     engines: Sequence[int]
-    """Per step the number of its engine, -1 for one that needs no room. Numbers are in the order of declaration."""
+    """Per step the engines that it needs together, as bits; none for one that needs no room. Their numbers are in the
+    order of declaration."""
     before: Sequence[int]
     """Per step the set of all steps that must be done or run along with it, as bits."""
 
@@ -23,8 +24,8 @@ class Work:
 
     def after(self, done: int, resident: int) -> int:
         """What is done once everything has run that can with these engines."""
-        for step, engine in enumerate(self.engines):
-            if not done >> step & 1 and (engine < 0 or resident >> engine & 1) and not self.before[step] & ~done:
+        for step, engines in enumerate(self.engines):
+            if not done >> step & 1 and not engines & ~resident and not self.before[step] & ~done:
                 done |= 1 << step
         return done
 
@@ -40,17 +41,20 @@ class Work:
     def _engines(self, steps: Iterator[int]) -> int:
         found = 0
         for step in steps:
-            if self.engines[step] >= 0:
-                found |= 1 << self.engines[step]
+            found |= self.engines[step]
         return found
+
+    def one_of(self, step: int) -> int:
+        """The number of one engine that the step needs, -1 for none."""
+        return self.engines[step].bit_length() - 1
 
     def longest_line(self) -> list[int]:
         """Steps one after the other that change their engine as often as any line of this work does."""
         best: list[tuple[int, int]] = []
-        for step, engine in enumerate(self.engines):
+        for step in range(len(self.engines)):
             changes, former = 0, -1
             for other in bits(self.before[step]):
-                more = best[other][0] + (self.engines[other] != engine)
+                more = best[other][0] + (self.one_of(other) != self.one_of(step))
                 if more >= changes:
                     changes, former = more, other
             best.append((changes, former))
@@ -59,11 +63,12 @@ class Work:
         while step >= 0:
             line.append(step)
             step = best[step][1]
-        return [step for step in reversed(line) if self.engines[step] >= 0]
+        return [step for step in reversed(line) if self.engines[step]]
 
 
 class Line:
-    """What the longest line alone costs when at most `most` engines can be resident: less, no order can do.
+    """What the longest line alone costs when at most `most` engines can be resident: less, no order can do. Of a step
+    that needs several engines one is counted, so that this holds for it too.
 
     What is needed again last gives way, which is the best there is for a line.
     Source: https://doi.org/10.1147/sj.52.0078 (Belady's algorithm)
@@ -72,7 +77,7 @@ class Line:
     def __init__(self, work: Work, most: int) -> None:
         steps = work.longest_line()
         self._mask = sum(1 << step for step in steps)
-        self._engines = [work.engines[step] for step in steps]
+        self._engines = [work.one_of(step) for step in steps]
         self._most = most
         self._known: dict[tuple[int, int], int] = {}
         self._next: list[dict[int, int]] = [{} for _ in range(len(steps) + 1)]

@@ -3,6 +3,7 @@
 Knows every room by its door and no terminal.
 """
 
+from chainette.run.calling import call_chain
 from chainette.run.checking import Checked, check
 from chainette.run.options import RunOptions
 from chainette.run.result import RunResult
@@ -16,6 +17,7 @@ __all__ = [
     "RunResult",
     "Stream",
     "arun_chain",
+    "call_chain",
     "check",
     "load_chain",
     "run",

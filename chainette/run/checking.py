@@ -16,11 +16,13 @@ from chainette.engine.backends import backend_of
 from chainette.engine.live import warm_servers
 from chainette.engine.standing import beside_others, others_on
 from chainette.errors import ChainError, PlanError, Problem
+from chainette.executor.apply_fit import device_misfits, process_problems, takes_devices
 from chainette.files import folder_name
 from chainette.graph import Graph, Node, build, type_name
 from chainette.graph.signature import schema_of
 from chainette.plan import Plan, make_plan
 from chainette.prompts import CompiledPrompt, compile_prompts
+from chainette.run.controls import CONTROL, ONE_BY_ONE, control_report, is_asked_one_by_one, loops_of, shown_id
 from chainette.run.options import RunOptions
 from chainette.run.schemas import schema_problems, unenforced, with_grammars
 from chainette.specs import Capabilities, EngineRegistry, EngineSpec, engines_here
@@ -85,7 +87,7 @@ class Checked:
             "id": node.id,
             "kind": node.kind,
             "name": node.label,
-            "after": [] if node.parent < 0 else [self.graph.nodes[node.parent].id],
+            "after": [] if node.parent < 0 else [shown_id(self.graph, node.parent)],
             "input": type_name(node.input_type),
             "output": type_name(node.output_type),
             "intake": intake_words(node),
@@ -99,8 +101,14 @@ class Checked:
             shown["unenforced"] = unenforced(self.plan, node)
         elif node.kind == "apply":
             shown["shape"] = node.apply.shape.words
+            if is_asked_one_by_one(node):
+                shown["note"] = ONE_BY_ONE
+        elif node.kind in CONTROL:
+            shown |= control_report(self.graph, node)
         else:
             shown["branches"] = {branch.alias: type_name(branch.type) for branch in node.branches}
+        if node.loops:
+            shown["loops"] = loops_of(self.graph, node)
         return shown
 
 
@@ -111,8 +119,14 @@ def intake_words(node: Node) -> str:
     if intake.how == "alias":
         return f'takes "{intake.alias}"' + (f", {cast}" if intake.cast else "")
     if intake.how == "fields":
-        return "made of " + ", ".join(f"{name} ({source})" for name, source in intake.fields.items())
+        return "made of " + ", ".join(f"{name} ({_drawn(name, *source)})" for name, source in intake.fields.items())
+    if intake.how == "wrap":
+        return f'the list as its field "{intake.alias}"'
     return cast if intake.cast else ""
+
+
+def _drawn(name: str, what: str, source: str) -> str:
+    return what if source == name or not source else f'{what} "{source}"'
 
 
 def check(chain: Chain, options: RunOptions | None = None) -> Checked:
@@ -122,15 +136,17 @@ def check(chain: Chain, options: RunOptions | None = None) -> Checked:
         ChainError: an engines file that cannot be read.
     """
     options = options or RunOptions()
+    chain = chain.for_params(options.params)
     graph, problems = build(chain)
     prompts, more = compile_prompts(graph)
     problems = [*problems, *more]
-    registry, found = engines_here(options.engines_file)
+    registry, found = engines_here(options.engines_file, brought=_brought(graph))
     plan, more = make_plan(graph, registry, options.engines, _known, devices=partial(_devices, registry))
     if plan.misfits and (others := others_on(plan.devices)):
         more = [*more, Problem("devices", others, severity="note")]
+    plan, unfit = _python_problems(graph, plan, registry)
     plan, chosen = with_grammars(graph, plan)
-    problems += [*found, *more, *chosen]
+    problems += [*found, *more, *unfit, *chosen]
     for name, spec in plan.engines.items():
         for said in backend_of(spec).left_out(spec):
             problems.append(Problem(f'engine "{name}"', f"leaves out {said}", severity="warning"))
@@ -141,6 +157,27 @@ def check(chain: Chain, options: RunOptions | None = None) -> Checked:
     ranks = {"error": 0, "warning": 1, "note": 2}
     problems.sort(key=lambda problem: ranks[problem.severity])
     return Checked(graph, plan, prompts, registry, tuple(dict.fromkeys(problems)))
+
+
+def _brought(graph: Graph) -> list[EngineSpec | str]:
+    """The engines of the chain and of those inside it; of two with one name the outer one's."""
+    chains = graph.chains or (graph.chain,)
+    named: dict[str, EngineSpec | str] = {}
+    for engine in (engine for chain in chains for engine in chain.engines):
+        name = engine if isinstance(engine, str) else engine.name
+        if name not in named or isinstance(named[name], str):
+            named[name] = engine
+    return list(named.values())
+
+
+def _python_problems(graph: Graph, plan: Plan, registry: EngineRegistry) -> tuple[Plan, list[Problem]]:
+    """What worker processes cannot do, and the plan with the devices they may have."""
+    if takes_devices(graph):
+        devices = plan.devices or _devices(registry).devices
+        misfits = device_misfits(graph, plan, devices)
+        plan = replace(plan, devices=devices, misfits=(*plan.misfits, *misfits))
+        return plan, [*process_problems(graph), *misfits]
+    return plan, process_problems(graph)
 
 
 def _sampling_problems(plan: Plan, node: Node) -> list[Problem]:

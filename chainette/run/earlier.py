@@ -75,6 +75,7 @@ class Earlier:
             ChainError, PlanError: see `Checked.require`, and `check`.
         """
         options = self._inherited(options)
+        chain = chain.for_params(options.params)
         engines = {**self._engines(chain), **options.engines}
         options = replace(options, engines=engines, engines_file=options.engines_file or self._engines_file())
         checked = check(chain, options)

@@ -32,6 +32,7 @@ from chainette.files.cancelling import asked_to_stop, forget_asking
 from chainette.files.reading import RunReader
 from chainette.files.run_folder import NodeOutput
 from chainette.graph import INPUT_ID
+from chainette.graph.run_scope import barriers
 from chainette.observe import event_fields, record_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked
@@ -116,7 +117,7 @@ class Job:
         """Opens the files, cut back to what is whole, and the calls that need not be made again. In a thread."""
         graph, options = self._checked.graph, self._options
         forget_asking(self._folder.path)
-        nodes = [NodeOutput(node.id, node.output_type, node.written) for node in graph.shown]
+        nodes = [NodeOutput(node.id, node.output_type, node.written, len(node.loops)) for node in graph.shown]
         self._folder.configure(
             nodes,
             format=options.format,
@@ -124,6 +125,7 @@ class Job:
             flattened=options.flattened,
             input_type=graph.input_type,
             flat_columns=[INPUT_ID, *(node.id for node in graph.nodes if node.written)],
+            in_one=bool(barriers(graph.nodes)),
         )
         before = self._folder.before.count
         self._rows_before = before.rows

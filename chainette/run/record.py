@@ -12,14 +12,16 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
+from chainette.chain import TracedChain
 from chainette.events import EngineCount, NodeCount
 from chainette.executor import Outcome
 from chainette.files.remote_names import without_passwords
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node, type_name
-from chainette.graph.signature import bound_to, schema_of, source_of, step_facts
+from chainette.graph.signature import bound_to, code_of, schema_of, step_facts
 from chainette.observe import utc
 from chainette.run.checking import Checked, intake_words
+from chainette.run.controls import CONTROL, control_record, loops_of, shown_id
 from chainette.run.costs import Costs
 from chainette.run.options import RunOptions
 
@@ -31,11 +33,12 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         "run_id": run_id,
         "chain": graph.chain.name,
         "metadata": dict(graph.chain.metadata),
+        **_parameters(graph),
         "execution_order": [{"id": node.id, "name": node.label, "type": node.kind} for node in graph.shown],
         "nodes": [_node(checked, node) for node in graph.shown],
         "edges": [list(arrow) for arrow in graph.arrows()],
         "outline": graph.outline,
-        "last": graph.nodes[graph.last].id,
+        "last": shown_id(graph, graph.last),
         "input_schema": schema_of(graph.input_type),
         "engines": [
             {**spec.public(), "description": checked.plan.capabilities[name].description}
@@ -62,6 +65,12 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         "versions": _versions(),
         "git_commit": _git_commit(),
     }
+
+
+def _parameters(graph: Graph) -> dict[str, Any]:
+    """With which values the function of a traced chain was called, defaults among them."""
+    chain = graph.chain
+    return {"parameters": {k: str(v) for k, v in chain.params.items()}} if isinstance(chain, TracedChain) else {}
 
 
 CHUNK_WITH_CALLS = 128
@@ -100,13 +109,18 @@ def _node(checked: Checked, node: Node) -> dict[str, Any]:
     elif node.kind == "apply":
         record |= {
             "shape": node.apply.shape.words,
-            "source": source_of(node.apply.fn),
+            **({"scope": node.apply.scope} if node.apply.scope != "chunk" else {}),
+            "source": code_of(node.apply),
             "bound": bound_to(node.apply.fn),
         }
         record["schema"] = schema_of(node.output_type)
         record["metadata"] = dict(node.apply.metadata)
+    elif node.kind in CONTROL:
+        record |= control_record(checked.graph, node)
     else:
         record["branches"] = [{"name": b.name, "alias": b.alias, "missing": b.missing} for b in node.branches]
+    if node.loops:
+        record["loops"] = loops_of(checked.graph, node)
     return record
 
 
@@ -156,6 +170,7 @@ def status_record(
             "cached_tokens": count.cached_tokens,
             "completion_tokens": count.completion_tokens,
             "seconds": round(count.seconds, 3),
+            **({"dropped_why": dict(count.drops)} if count.drops else {}),
             **used.get(id, {}),
         }
     return {

@@ -50,8 +50,7 @@ class RunResult:
     @property
     def outputs(self) -> Sequence[Any]:
         """The last node's models, in input order. After a join, or a last node that is not written: flattened rows."""
-        graph = self._the_graph()
-        last = graph.nodes[graph.last]
+        last = self._the_graph().result
         return self.steps[last.id] if last.written else self._reader().flattened()
 
     @property

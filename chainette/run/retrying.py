@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chainette.chain import Chain
-from chainette.errors import ChainError, Problem, nearest
+from chainette.errors import ChainError, Problem, RunFolderError, nearest
 from chainette.executor.past import Past
 from chainette.files import RowValidator, RunFolder, folder_name
 from chainette.files.call_index import CallIndex
@@ -21,6 +21,7 @@ from chainette.files.reading import RunReader
 from chainette.files.recorded_inputs import as_read
 from chainette.files.recovery import Recovered
 from chainette.graph import INPUT_ID, Graph
+from chainette.graph.run_scope import barriers
 from chainette.rows import Absent, Again, Failure, InputChunk, source_of
 from chainette.run.earlier import Earlier
 from chainette.run.opening import Opening
@@ -28,7 +29,7 @@ from chainette.run.options import RunOptions
 from chainette.run.record import graph_record
 from chainette.run.result import RunResult
 
-_SHAPE = ("graph", "output", "last step", "branches", "input schema", "input", "columns")
+_SHAPE = ("graph", "output", "last step", "branches", "keep", "input schema", "input", "columns")
 """Changes that no single row can be healed with: the files themselves would be others."""
 
 
@@ -54,6 +55,7 @@ def open_retry(chain: Chain, options: RunOptions) -> Opening | RunResult:
         raise ChainError([*problems, Problem(path.name, "retry puts rows into files as they are", hint)])
     if not any(any(map(chosen, chunk.failures)) for chunk in _failed(checked.graph, path)):
         return earlier.result(checked)
+    _refuse_barriers(checked.graph, path, old)
     record |= {name: old[name] for name in ("command", "call", "resumed", "made_again") if name in old}
     record["options"]["reuse"] = old["options"].get("reuse")
     said = {"command": list(options.command), "step": options.retry_step, "kind": options.retry_kind}
@@ -61,6 +63,21 @@ def open_retry(chain: Chain, options: RunOptions) -> Opening | RunResult:
     folder = RunFolder.reopen(path, earlier.run_id, "heal")
     chunks, past = _Rows(checked.graph, options, path, chosen).chunks, _past(path, folder, said)
     return Opening(checked, folder, options, record, earlier.status, recorded_input(path), chunks, past, heals=True)
+
+
+def _refuse_barriers(graph: Graph, path: Path, old: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        RunFolderError: a function saw all rows at once, so a healed row could change what became of any other.
+    """
+    seen = barriers(graph.nodes)
+    if not seen:
+        return
+    target = (old.get("call") or {}).get("target") or "…"
+    raise RunFolderError(
+        f'apply "{seen[0].id}" works on all rows of the run at once, so rows cannot be healed in their places; '
+        f"a new run makes only the failed calls again: chainette run {target} -i … --reuse {path.name}"
+    )
 
 
 def _past(path: Path, folder: RunFolder, said: Mapping[str, Any]) -> Callable[[Recovered], Past]:

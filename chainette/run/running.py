@@ -8,6 +8,7 @@ from typing import Any
 
 from chainette.chain import Chain
 from chainette.events import Listener
+from chainette.executor.workers import refuse_in_worker
 from chainette.rows import Row
 from chainette.run.carrying import open_run
 from chainette.run.job import Job, Results, only
@@ -69,6 +70,7 @@ async def arun(
     finals: Callable[[Sequence[Row]], None] | None = None,
 ) -> RunResult:
     """`run` for code that has an event loop."""
+    refuse_in_worker()
     options = options or RunOptions()
     opening = open_run(chain, inputs, options)
     if isinstance(opening, RunResult):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +31,35 @@ class EngineRegistry:
         self._specs: dict[str, EngineSpec] = dict(specs or {})
         self.declared_devices = declared_devices
         """None: those that are found."""
+        self.chosen: str | None = None
+        """The engine of a step that names none, although several are configured."""
 
     def add(self, spec: EngineSpec) -> None:
         """A later spec of the same name takes the place of the earlier one."""
         self._specs[spec.name] = spec
 
     def copy(self) -> EngineRegistry:
-        return EngineRegistry(self._specs, self.declared_devices)
+        other = EngineRegistry(self._specs, self.declared_devices)
+        other.chosen = self.chosen
+        return other
 
     def replace(self, other: EngineRegistry) -> None:
         """From now on holds what `other` holds."""
         self._specs = dict(other._specs)
         self.declared_devices = other.declared_devices
+        self.chosen = other.chosen
 
     def names(self) -> list[str]:
         return [*self._specs, *([] if DEFAULT_ENGINE in self._specs else [DEFAULT_ENGINE])]
 
     def default(self) -> EngineSpec:
-        """The engine of a step that names none: the only one configured, or the demo model.
+        """The engine of a step that names none: the one that is chosen, the only one configured, or the demo model.
 
         Raises:
             ChainError: several are configured, so a step must say which.
         """
+        if self.chosen is not None:
+            return self.get(self.chosen)
         if len(self._specs) == 1:
             return next(iter(self._specs.values()))
         if not self._specs or DEFAULT_ENGINE in self._specs:
@@ -195,27 +202,48 @@ def _specs(file: Path, blocks: Any, problems: list[Problem]) -> list[EngineSpec]
 
 
 def engines_here(
-    engines_file: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ
+    engines_file: str | os.PathLike[str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+    brought: Sequence[EngineSpec | str] = (),
 ) -> tuple[EngineRegistry, list[Problem]]:
-    """The engines there are by precedence: code < engines file < environment; and what is wrong with file or variables.
+    """The engines there are by precedence, and what is wrong with file or variables: code < `engines.yml` < those that
+    a chain brings along < a file that is named < environment.
 
-    The file is `engines_file`, else `$CHAINETTE_ENGINES`, else `engines.yml` in the working directory if there is one.
+    The file that is named is `engines_file`, else `$CHAINETTE_ENGINES`; without one it is `engines.yml` in the working
+    directory, if there is one. Of what is brought, a name alone must be there.
     """
     registry = default_registry.copy()
     named = engines_file or environment.get("CHAINETTE_ENGINES")
     file = Path(named) if named else Path(ENGINES_FILE)
     problems: list[Problem] = []
+    read: list[EngineSpec] = []
     if named or file.is_file():
         try:
-            specs, devices = _read(file)
-            for spec in specs:
-                registry.add(spec)
+            read, devices = _read(file)
             if devices is not None:
                 registry.declared_devices = devices
         except ChainError as error:
             problems += error.problems
+    own = [spec for spec in brought if isinstance(spec, EngineSpec)]
+    for spec in [*own, *read] if named else [*read, *own]:
+        registry.add(spec)
+    problems += _choose(registry, brought)
     registry, found = registry.with_environment(environment)
     return registry, [*problems, *found]
+
+
+def _choose(registry: EngineRegistry, brought: Sequence[EngineSpec | str]) -> list[Problem]:
+    """Takes a chain's only engine for its steps that name none; returns those of its engines that are not there."""
+    names = list(dict.fromkeys(one if isinstance(one, str) else one.name for one in brought))
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            registry.get(name)
+        except ChainError as error:
+            problems += error.problems
+    if len(names) == 1 and not problems:
+        registry.chosen = names[0]
+    return problems
 
 
 default_registry = EngineRegistry()

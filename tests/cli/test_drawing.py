@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from chainette.cli.drawing import Arrow, arrows, dot, mermaid, tree_lines
+from chainette.cli.charts import dot, mermaid
+from chainette.cli.drawing import Arrow, arrows, tree_lines
 from chainette.cli.wording import ICONS, PLAIN
 from tests.cli.hand_made import NODES, TREE
 

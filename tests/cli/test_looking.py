@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chainette.cli.prompts import rendered
+from chainette.cli.sight import Sight
 from chainette.cli.trouble import report
 from chainette.errors import ChainError, EngineError, InputError, PlanError, RunFolderError, RunStoppedError
 from chainette.graph import build
@@ -166,7 +167,7 @@ def test_the_prompt_that_is_shown_is_the_one_that_was_sent(project: Project) -> 
 def test_a_field_may_be_called_as_a_method_of_dictionaries_is() -> None:
     node = {"id": "a", "user_prompt": "{{ items }} {{ chain_input.keys }}", "output_format_instruction": ""}
     source = {"_id": "0", "items": "the items", "keys": {"values": 1}}
-    assert rendered({"outline": ["a"]}, node, "0", source, {}) == [("user", 'the items {"values":1}')]
+    assert rendered({"outline": ["a"]}, node, "0", source, Sight()) == [("user", 'the items {"values":1}')]
 
 
 def test_init_writes_a_project_whose_chain_passes_inspection(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

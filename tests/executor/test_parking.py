@@ -159,7 +159,7 @@ def test_time_parked_is_nobodys_also_when_two_stages_are_waited_for(graph, monke
     monkeypatch.setattr(flow_module, "time", clock)
     flow = Flow(graph, chunk(2))
     early, late = (Row(str(n), (n,), None, 0, None) for n in range(2))
-    assert flow.deadline(early, 60) == flow.deadline(late, 60) == 1060
+    assert flow.deadline(early, [(0, 60)]) == flow.deadline(late, [(0, 60)]) == 1060
     clock.now_s = 1010
     flow.park(1, early, None)
     clock.now_s = 1020
@@ -167,14 +167,14 @@ def test_time_parked_is_nobodys_also_when_two_stages_are_waited_for(graph, monke
     flow.settled_s = 1020
     clock.now_s = 5000
     flow.set_clocks()
-    assert flow.deadline(early, 60) - clock.now_s == 50
-    assert flow.deadline(late, 60) - clock.now_s == 40
+    assert flow.deadline(early, [(0, 60)]) - clock.now_s == 50
+    assert flow.deadline(late, [(0, 60)]) - clock.now_s == 40
     del flow.parked[1]  # its stage came; the other row's has not
     clock.now_s = flow.settled_s = 5005
     clock.now_s = 9000
     flow.set_clocks()
-    assert flow.deadline(early, 60) - clock.now_s == 45
-    assert flow.deadline(late, 60) - clock.now_s == 40
+    assert flow.deadline(early, [(0, 60)]) - clock.now_s == 45
+    assert flow.deadline(late, [(0, 60)]) - clock.now_s == 40
 
 
 def test_a_row_that_waited_an_hour_for_its_stage_has_not_timed_out(tmp_path, monkeypatch):

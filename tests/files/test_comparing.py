@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import tracemalloc
@@ -39,7 +40,7 @@ def fine(row: Item) -> Item:
 
 
 def run(inputs, *functions, **options):
-    steps = [apply(f, id=f"f{i}") if callable(f) else f for i, f in enumerate(functions or [fine])]
+    steps = [apply(f, id=f"f{i}") if inspect.isfunction(f) else f for i, f in enumerate(functions or [fine])]
     result = Chain(name="c", steps=steps).run(inputs, **{"max_failed": 99, **options})
     return RunReader(result.folder)
 

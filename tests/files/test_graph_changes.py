@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chainette import Branch, Chain, SamplingParams, apply
+from chainette import Branch, Chain, SamplingParams, apply, cond, delay, gather, scan, switch, while_loop
 from chainette.files.graph_changes import graph_changes
 from tests.models import Answer, Question, Summary, Translation, step
 
@@ -181,3 +181,103 @@ def test_a_key_that_one_of_the_documents_does_not_have_says_nothing(engine):
     new["nodes"][1]["bound"] = ["1"]
     del new["options"]["params"]
     assert said(old, new) == []
+
+
+def by_answer(row):
+    return row.answer
+
+
+def is_sure(row):
+    return row.confidence > 0.5
+
+
+def several(row: Answer) -> list[Answer]:
+    return [row]
+
+
+def count(carry: int, item: int) -> int:
+    return carry + item
+
+
+AGAIN = step("again", Answer, Answer, "{{ answer }}")
+OTHER = step("other", Answer, Answer, "or {{ answer }}")
+ORDER = "chain: its steps stood in the order qa, cond, again, other and stand in the order qa, cond, other, again"
+LOOP = {"until": is_sure, "max_iterations": 2, "id": "loop"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            [cond(is_sure, [AGAIN], [OTHER])],
+            [cond(is_sure, [OTHER], [AGAIN])],
+            [ORDER, 'cond "cond": its cases changed'],
+        ),
+        (
+            [cond(is_sure, [AGAIN])],
+            [cond("confidence", [AGAIN])],
+            ['cond "cond": its predicate changed'],
+        ),
+        (
+            [switch("answer", {"a": []}, default=[])],
+            [switch("confidence", {"a": [], "b": []}, default=[])],
+            ['switch "switch": key was "answer" and is "confidence"', 'switch "switch": its cases changed'],
+        ),
+        (
+            [while_loop([AGAIN], **LOOP)],
+            [while_loop([AGAIN], **{**LOOP, "max_iterations": 3}, feed="input", keep="all")],
+            [
+                'while_loop "loop": max iterations was 2 and is 3',
+                'while_loop "loop": feed was "result" and is "input"',
+                'while_loop "loop": keep was "last" and is "all"',
+            ],
+        ),
+        ([delay(0.001)], [delay(0.002)], ['delay "delay": seconds was 0.001 and is 0.002']),
+        (
+            [apply(several), gather("all")],
+            [apply(several), gather("all", missing="skip")],
+            ['gather "gather": missing was "fail" and is "skip"'],
+        ),
+    ],
+    ids=["cases", "predicate", "key", "loop", "delay", "gather"],
+)
+def test_control_flow_that_changed_is_named_with_the_part(engine, old, new, words):
+    engine()
+    options = {"max_failed": 9}
+    assert said(graph_of(QA, *old, **options), graph_of(QA, *new, **options)) == words
+
+
+def test_a_scan_that_begins_with_another_value_is_told():
+    rows = [{"pages": [1, 2]}]
+    old, new = (graph_of(scan(count, over="pages", init=init), inputs=rows) for init in (0, 1))
+    assert said(old, new) == ['scan "scan": init was 0 and is 1']
+
+
+def test_a_step_in_a_way_that_got_another_name_is_no_change_of_the_cases(engine):
+    engine()
+    options = {"max_failed": 9}
+    old = graph_of(QA, cond(is_sure, [AGAIN]), **options)
+    new = graph_of(QA, cond(is_sure, [AGAIN.with_(id="once_more")]), **options)
+    assert said(old, new) == ['step "once_more": it was called "again"']
+
+
+def test_control_flow_is_recorded_with_its_inner_graph(engine):
+    engine()
+    graph = graph_of(QA, while_loop([AGAIN, cond(is_sure, [], [OTHER])], **LOOP), max_failed=9)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    assert [node["id"] for node in graph["execution_order"]] == ["qa", "loop", "again", "cond", "other"]
+    assert nodes["loop"]["ways"] == [
+        {
+            "name": "body",
+            "case": None,
+            "nodes": ["again", "cond", "other"],
+            "edges": [["again", "cond"], ["cond", "other"]],
+        }
+    ]
+    assert "row.confidence > 0.5" in nodes["loop"]["until"]
+    assert [(way["name"], way["case"], way["nodes"]) for way in nodes["cond"]["ways"]] == [
+        ("then", True, []),
+        ("otherwise", False, ["other"]),
+    ]
+    assert nodes["other"]["loops"] == ["loop"]
+    assert graph["last"] == "loop"

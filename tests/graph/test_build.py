@@ -107,7 +107,7 @@ def test_after_a_group_a_step_may_take_a_joined_type():
 
 def test_after_a_group_a_model_may_be_drawn_from_aliases_and_the_rows_own_fields():
     node = node_of("s", [french().join("fr"), spanish().join("es")], step("s", Both, Summary))
-    assert node.intake.fields == {"fr": "alias", "es": "alias", "text": "row"}
+    assert node.intake.fields == {"fr": ("alias", "fr"), "es": ("alias", "es"), "text": ("row", "text")}
 
 
 def test_two_joined_branches_of_one_type_are_a_warning_that_says_which_is_taken():

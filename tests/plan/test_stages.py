@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chainette import Branch, Chain, apply
+from chainette import Branch, Chain, apply, while_loop
 from chainette.devices import DevicesHere
 from chainette.graph import build
 from chainette.plan import make_plan
@@ -164,3 +164,142 @@ def test_the_plan_as_data_is_what_graph_json_shows(planner: Planner) -> None:
         "rests": ["A"],
         "why": "0.9 (A) + 0.9 (B) = 1.8 of gpu 0",
     }
+
+
+def seen(steps: list[object], devices: int, planner: Planner, **engines: object) -> list[list[str]]:
+    """The stages as their steps and functions."""
+    plan = planner(steps, devices, **engines)  # type: ignore[arg-type]
+    return [[id for id in stage.nodes if id != "chain_input" and "//" not in id] for stage in plan.stages]
+
+
+def look(rows: list[Question]) -> list[Question]:
+    return rows
+
+
+def barrier(id: str = "all") -> object:
+    return apply(look, id=id, scope="run")
+
+
+def loop(id: str, *steps: object) -> object:
+    return while_loop(list(steps), until=lambda row: True, id=id)
+
+
+BORDERS = [
+    # steps, devices, engines, stages, loads, engines of each stage
+    ("none", [apply(look, id="f"), barrier()], 1, {}, [["f"], ["all"]], 0, [(), ()]),
+    (
+        "one engine stays",
+        [ask("s0", "A"), barrier(), ask("s1", "A")],
+        1,
+        {"A": {}},
+        [["s0"], ["all", "s1"]],
+        1,
+        ["A", "A"],
+    ),
+    (
+        "two that fit, the second when it is needed",
+        [ask("s0", "A"), barrier(), ask("s1", "B")],
+        2,
+        {"A": {}, "B": {}},
+        [["s0"], ["all", "s1"]],
+        2,
+        ["A", "B"],
+    ),
+    (
+        "at the start and at the end",
+        [barrier("one"), ask("s0", "A"), barrier("two")],
+        1,
+        {"A": {}},
+        [[], ["one", "s0"], ["two"]],
+        1,
+        ["", "A", ""],
+    ),
+    (
+        "two after each other",
+        [ask("s0", "A"), barrier("one"), barrier("two"), ask("s1", "A")],
+        1,
+        {"A": {}},
+        [["s0"], ["one"], ["two", "s1"]],
+        1,
+        ["A", "", "A"],
+    ),
+    (
+        "a branch that ends before it is done before it",
+        [[branch("x", "AB")], barrier(), ask("s0", "A")],
+        1,
+        {"A": {}, "B": {}},
+        [["x0"], ["x1"], ["all", "s0"]],
+        3,
+        ["A", "B", "A"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("steps", "devices", "engines", "stages", "loads", "serving"), [c[1:] for c in BORDERS], ids=[c[0] for c in BORDERS]
+)
+def test_what_comes_after_a_function_over_the_run_is_in_a_later_stage(
+    planner: Planner, steps, devices, engines, stages, loads, serving
+) -> None:
+    assert seen(steps, devices, planner, **engines) == stages
+    plan = planner(steps, devices, **engines)
+    assert plan.total_loads == loads
+    assert ["".join(stage.engines) for stage in plan.stages] == ["".join(names) for names in serving]
+    assert [stage.barrier for stage in plan.stages][1:] == [
+        next((id for id in stage if id in ("all", "one", "two")), "") for stage in stages[1:]
+    ]
+
+
+LOOPS = [
+    # steps, devices, engines, stages, loads
+    ("in one stage", [loop("l", ask("a", "A"), ask("b", "B"))], 2, {"A": {}, "B": {}}, [["l", "a", "b"]], 2),
+    (
+        "in one stage before what needs their room",
+        [loop("l", ask("a", "A"), ask("b", "B")), ask("c", "C")],
+        2,
+        {"A": {}, "B": {}, "C": {"tensor_parallel_size": 2}},
+        [["l", "a", "b"], ["c"]],
+        3,
+    ),
+    (
+        "one inside the other with it",
+        [ask("c", "C"), loop("l", ask("a", "A"), loop("m", ask("b", "B")), ask("d", "A"))],
+        1,
+        {"A": HALF, "B": HALF, "C": {}},
+        [["c", "l"], ["a", "m", "b", "d"]],
+        3,
+    ),
+    (
+        "two loops one after the other",
+        [loop("l", ask("a", "A"), ask("b", "B")), loop("m", ask("c", "B"), ask("d", "C"))],
+        1,
+        {"A": HALF, "B": HALF, "C": HALF},
+        [["l", "a", "b", "m"], ["c", "d"]],
+        3,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("steps", "devices", "engines", "stages", "loads"), [c[1:] for c in LOOPS], ids=[c[0] for c in LOOPS]
+)
+def test_steps_of_a_loop_run_in_one_stage(planner: Planner, steps, devices, engines, stages, loads) -> None:
+    assert seen(steps, devices, planner, **engines) == stages
+    assert planner(steps, devices, **engines).total_loads == loads
+    assert planner.problems == []
+
+
+def test_a_loop_whose_engines_do_not_fit_together_is_refused_with_the_arithmetic(planner: Planner) -> None:
+    plan = planner([loop("refine", ask("a", "A"), ask("b", "B"))], 1, A={}, B={"gpu_memory_utilization": 0.3})
+    (said,) = planner.said
+    assert said == str(plan.misfits[0])
+    assert said.startswith('while_loop "refine": rows go round between its steps, so their engines must fit together: ')
+    assert "0.9 (A) + 0.3 (B) = 1.2 of gpu 0" in said
+    assert "--engine STEP=NAME" in said
+
+
+def test_a_border_without_devices_makes_stages_too(planner: Planner) -> None:
+    away = {"endpoint": "http://localhost:1/v1"}
+    plan = planner([ask("s0", "away"), barrier(), ask("s1", "away")], 0, away=away)
+    assert [stage.engines for stage in plan.stages] == [("away",), ("away",)]
+    assert [plan.public()["stages"][number].get("barrier") for number in (0, 1)] == [None, "all"]

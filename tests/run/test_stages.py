@@ -123,3 +123,15 @@ def test_replicas_of_one_step_share_its_rows(engines):
     result = run(line_of("a"), rows(200))
     calls = (result.folder / "calls" / "s0" / "000.jsonl").read_text().splitlines()
     assert {json.loads(call)["replica"] for call in calls} == {0, 1, 2, 3}
+
+
+def backwards(rows: list[Label]) -> list[Label]:
+    return rows[::-1]
+
+
+@pytest.mark.parametrize(("line", "expected"), [("ab", "ab"), ("aa", "a")])
+def test_a_function_over_the_run_stands_between_two_engines(engines, line, expected):
+    engines(1, a=0.9, b=0.9)
+    first, second = line_of(*line).steps
+    chain = chainette.Chain(name="c", steps=[first, chainette.apply(backwards, scope="run"), second], chunk_size=16)
+    assert starts(chain, 100) == list(expected)

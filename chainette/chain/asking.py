@@ -1,0 +1,58 @@
+"""Predicates and keys: functions of a row, or of a row and its context. Calls nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chainette.errors import ChainError, Problem
+
+
+def takes_context(fn: Callable[..., Any], where: str, role: str) -> bool:
+    """Whether `fn` takes (row, context) and not only (row).
+
+    Raises:
+        ChainError: neither.
+    """
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # a builtin that tells nothing of itself
+        return False
+    positional = [
+        p
+        for p in signature.parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+    for arguments in ((1,), (1, 2)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        if len(positional) <= len(arguments):
+            return len(arguments) == 2
+    names = ", ".join(signature.parameters)
+    raise ChainError(Problem(where, f"{role} must take (row) or (row, context), not ({names})"))
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling it gives something to wait for."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    call: Any = type(fn).__call__
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+
+
+def asked_words(asked: Any) -> str:
+    """`field "lang"`, `is_good`, `lambda (flow.py:12)`."""
+    if isinstance(asked, str):
+        return f'field "{asked}"'
+    while isinstance(asked, functools.partial):
+        asked = asked.func
+    name = str(getattr(asked, "__name__", type(asked).__name__))
+    code = getattr(asked, "__code__", None)
+    if name != "<lambda>" or code is None:
+        return name
+    return f"lambda ({Path(code.co_filename).name}:{code.co_firstlineno})"
