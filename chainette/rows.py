@@ -22,6 +22,9 @@ FailureKind = Literal[
     "upstream",  # a gather misses a child that failed
 ]
 
+Order = tuple[int, ...]
+"""What sorts rows as the input stands: `(17, 2)` is the third child of the eighteenth input row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -44,14 +47,12 @@ class Row:
     """One item of data at one node.
 
     The rows of one item form a chain through `parent`, from here back to the input, so a template can reach every
-    earlier value. `order` sorts rows as the input stands: `(17, 2)` is the third child of the eighteenth input row.
+    earlier value.
     """
 
     __slots__ = ("id", "node", "order", "parent", "ticket", "value")
 
-    def __init__(
-        self, id: str, order: tuple[int, ...], value: Any, node: int, parent: Row | None, ticket: Any = None
-    ) -> None:
+    def __init__(self, id: str, order: Order, value: Any, node: int, parent: Row | None, ticket: Any = None) -> None:
         self.id = id
         self.order = order
         self.value = value

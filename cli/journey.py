@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chainette.files.reading import RunReader
 
 INPUT = "chain_input"
-NO_ROWS = ("join", "cond", "switch", "while_loop", "delay")
+NO_ROWS = ("join", "cond", "switch", "while_loop", "delay", "gather")
 """Kinds of nodes that make no rows of their own: only what failed at them is shown."""
 MANY = 20
 """Children of a row that are shown per step."""
@@ -41,6 +41,8 @@ def journey(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
         stop: dict[str, Any] = {"id": node_id, "kind": node.get("type", ""), "name": node.get("name", "")}
         if node.get("loops"):
             stop["loops"] = node["loops"]
+        if not node.get("written", True):
+            stop["written"] = False
         stop["rows"] = _related(reader, node_id, row_id)
         stop["failures"] = _failures(reader, node_id, row_id)
         stop["calls"] = [call for call in reader.calls(node_id) if _is_kin(str(call.get("_id")), row_id)]
@@ -139,7 +141,8 @@ def _stop_lines(stop: dict[str, Any], way: dict[str, Any]) -> list[Text]:
         lines += _fields(row)
     lines += [_failure(f) for f in stop["failures"]]
     if not (stop["rows"] or stop["failures"] or stop["calls"]):
-        lines.append(line(("  never got here, or was dropped", QUIET)))
+        told = "never got here, or was dropped" if stop.get("written", True) else "its rows are not written"
+        lines.append(line((f"  {told}", QUIET)))
     return lines
 
 

@@ -111,7 +111,17 @@ def _show_rows(reader: RunReader, step: str | None, failed: bool, limit: int, as
         print_lines([line((f"{len(chosen):,} of {len(view):,} rows; --limit 0 shows all", QUIET))])
     elif not view:
         what = "failed rows" if failed else "rows"
-        print_lines([line((f"no {what}" + (f" at {step}" if step else ""), QUIET))])
+        why = "" if failed or step is None else _why_none(reader, step)
+        print_lines([line((f"no {what}" + (f" at {step}{why}" if step else ""), QUIET))])
+
+
+def _why_none(reader: RunReader, step: str) -> str:
+    """Of a node that writes no rows, so that nobody takes its rows to be lost."""
+    nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in reader.graph().get("nodes", [])}
+    node = nodes.get(step, {})
+    if node.get("written", True):
+        return ""
+    return ": its rows are not written" if node["type"] in ("step", "apply") else f": a {node['type']} writes none"
 
 
 def rows_of(reader: RunReader, step: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from chainette.cli.drawing import flat, last_node, tree_lines, ways_of
 from chainette.cli.wording import PLAIN
+from chainette.files import views
 
 Rows = list[dict[str, Any]]
 Turns = tuple[int, ...]
@@ -15,8 +16,7 @@ Turns = tuple[int, ...]
 
 def turns_of(record: dict[str, Any]) -> Turns:
     """Of a row, failure or call: which turn of each loop around it it is from."""
-    turn = record.get("_turn", record.get("turn"))
-    return (turn,) if isinstance(turn, int) else tuple(turn) if isinstance(turn, list) else ()
+    return views.turns_of(record.get("_turn", record.get("turn")))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Reviews in three languages: a typed extraction, two branches side by side, a join, a summary.
 
 Runs on the demo model that ships with Chainette (a closed little world: short English reviews of household goods).
+The same graph as a function is examples/reviews_traced.py, and as data examples/reviews.yml.
 
     chainette run examples.reviews:chain -i examples/reviews.jsonl
 """
@@ -19,32 +20,33 @@ FRENCH_SYSTEM = "Write the verdict in French."
 SPANISH_SYSTEM = "Write the verdict in Spanish."
 VERDICT_USER = "{{ product }}\n{{ sentiment }}, {{ rating }} of 5"
 SUMMARY_SYSTEM = "Summarise in one English line."
-SUMMARY_USER = "{{ product }}\n{{ sentiment }}, {{ rating }} of 5\nFrench: {{ fr.verdict }}\nSpanish: {{ es.verdict }}"
+SUMMARY_USER = (
+    "{{ extract.product }}\n{{ extract.sentiment }}, {{ extract.rating }} of 5\n"
+    "French: {{ fr.verdict }}\nSpanish: {{ es.verdict }}"
+)
 
 
+# The models have no docstrings, which would go into their schemas: those of reviews.yml are to be the same.
 class Review(BaseModel):
-    """What somebody wrote about something they bought."""
-
     text: str
 
 
 class Extract(BaseModel):
-    """The facts of one review."""
-
     product: str = Field(max_length=80)
     sentiment: Literal["positive", "negative", "mixed"]
     rating: int = Field(ge=1, le=5)
 
 
 class Verdict(BaseModel):
-    """One sentence for the shop's page, in one language."""
-
     verdict: str = Field(max_length=200)
 
 
-class Summary(BaseModel):
-    """One English line that names the product in all three languages."""
+class Verdicts(BaseModel):
+    fr: Verdict
+    es: Verdict
 
+
+class Summary(BaseModel):
     summary: str = Field(max_length=300)
 
 
@@ -74,7 +76,7 @@ verdict_es = verdict_fr.with_(id="verdict_es", name="Verdict in Spanish", system
 summarise = Step(
     id="summarise",
     name="Summarise",
-    input_model=Extract,
+    input_model=Verdicts,
     output_model=Summary,
     sampling=sampling,
     output_format_instruction="",

@@ -34,7 +34,7 @@ def lines(path: Path) -> list[Any]:
 def calls(run: Path) -> list[tuple[str, str, int]]:
     """(step, row, attempt) of every call that was made for this run, in no order."""
     records = ((path.parent.name, record) for path in sorted(run.glob("calls/*/*.jsonl")) for record in lines(path))
-    return [(step, record["_id"], record["attempt"]) for step, record in records if "reused" not in record]
+    return [(step, record["_id"], record["attempt"]) for step, record in records if _is_own_call(record)]
 
 
 def reused(run: Path) -> list[tuple[str, str]]:
@@ -49,10 +49,15 @@ def made_once(run: Path) -> bool:
         record.get("turn")
         for path in sorted(run.glob("calls/*/*.jsonl"))
         for record in lines(path)
-        if "reused" not in record
+        if _is_own_call(record)
     ]
     told = [(*call, str(turn)) for call, turn in zip(made, turns, strict=True)]
     return len(told) == len(set(told))
+
+
+def _is_own_call(record: dict[str, Any]) -> bool:
+    """Neither taken from elsewhere nor what a scan carries over the end of a chunk."""
+    return "reused" not in record and "chunk" not in record
 
 
 def status(run: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Context:
     params: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     """`--param k=v` of the command line, `params=` of `run`."""
     metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    """Of the outermost chain, over that of the chains inside it, over the node's own."""
+    """The node's own, and of the chains around it; of one name the nearest counts."""
     turn: int | tuple[int, ...] | None = None
     """Which turn of the loop around it, from 1; in nested loops one number for each, the outermost first."""
     reach: Reach = field(default_factory=lambda: Unreachable("here"), repr=False, compare=False)

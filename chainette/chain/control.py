@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from chainette.chain.apply import Apply
-from chainette.chain.asking import takes_context
+from chainette.chain.asking import takes_carry, takes_context
 from chainette.chain.operators import Composable, flat
 from chainette.chain.step import is_duration
 from chainette.errors import ChainError, Problem
@@ -258,6 +258,8 @@ def scan(
         raise ChainError(Problem(where, f"over must be the name of a field, or None for the rows, not {over!r}"))
     _one_of(keep, ("last", "all"), where, "keep")
     function = body if callable(body) and not isinstance(body, Control | Apply) and not _is_declared(body) else None
+    if function is not None:
+        takes_carry(function, where)
     if callable(init) and not isinstance(init, type | Composable):
         takes_context(init, where, "init")
     return Scan(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from chainette.chain.handle import handles_in, is_handle
@@ -159,6 +159,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def params_hint(node: Any, fields: Mapping[str, Any]) -> str:
+    """Where what was given by keyword are parameters of a traced chain."""
+    params = getattr(node, "_others", {})
+    said = ", ".join(f"{name}=…" for name in fields)
+    return f"{node.name}.with_params({said})(row)" if fields and fields.keys() <= set(params) else ""
+
+
 def _run(node: Any, row: tuple[Any, ...], fields: dict[str, Any]) -> Any:
     from chainette.chain.apply import Apply
     from chainette.chain.chain import Chain
@@ -166,7 +173,7 @@ def _run(node: Any, row: tuple[Any, ...], fields: dict[str, Any]) -> Any:
     name = node_name(node)
     if len(row) + bool(fields) != 1:
         message = f'"{name}" works on one row, or on its fields by keyword; it got {len(row)} rows'
-        raise ChainError(Problem(users_place(), message + (" and fields" if fields else "")))
+        raise ChainError(Problem(users_place(), message + (" and fields" if fields else ""), params_hint(node, fields)))
     chain = node if isinstance(node, Chain) else Chain(name=name, steps=[node])
     takes_list = isinstance(node, Apply) and node.shape.takes == "list"
     return chain._call(dict(fields) if fields else row[0], takes_list=takes_list)

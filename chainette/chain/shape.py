@@ -76,8 +76,13 @@ def type_name(type_: Any) -> str:
     """The type as a person would write it."""
     if type_ is Any:
         return "Any"
-    if typing.get_origin(type_) is None and hasattr(type_, "__name__"):
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin is None and hasattr(type_, "__name__"):
         return str(type_.__name__)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join("None" if arm is type(None) else type_name(arm) for arm in args)
+    if isinstance(origin, type) and args and all(isinstance(arg, type) or typing.get_origin(arg) for arg in args):
+        return f"{origin.__name__}[{', '.join(map(type_name, args))}]"
     return str(type_).replace("typing.", "")
 
 
@@ -124,7 +129,8 @@ def read_shape(
 
 def gathered(shape: Shape) -> Shape:
     """The shape of a function on lists that gets the gathered list of one row, and not the rows of a chunk."""
-    makes, output_type = _makes(shape.returned, None, "row", is_generator=False)
+    said = shape.output_type if shape.declared and shape.returned is inspect.Parameter.empty else None
+    makes, output_type = _makes(shape.returned, said, "row", is_generator=False)
     listed = list if shape.input_type is Any else types.GenericAlias(list, (shape.input_type,))
     return replace(
         shape,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
 from chainette.chain.apply import Apply
+from chainette.chain.branch import Branch
 from chainette.chain.chain import Chain
-from chainette.chain.control import Control, Loop, Switch
+from chainette.chain.control import Control, Loop, Scan, Switch
 from chainette.chain.handle import Handle, handles_in, is_handle
-from chainette.chain.operators import Line, node_name
+from chainette.chain.operators import Line, node_name, params_hint
 from chainette.chain.step import Step
+from chainette.chain.taking import Taking
 from chainette.chain.tracing_places import users_place
 from chainette.errors import ChainError, Problem, nearest
 
@@ -123,21 +126,22 @@ def record(node: Any, row: Sequence[Any], fields: Mapping[str, Any], id: str | N
         raise ChainError(Problem(place, "a line of steps is no node", 'line.to_chain("name")(row)'))
     kind = _kind(node)
     what = f'{kind} "{id or node_name(node)}"'
-    _check_values(what, row, fields, place)
+    said = params_hint(node, {name: value for name, value in fields.items() if not handles_in(value)})
+    _check_values(what, row, fields, place, said)
     trace = _check_trace(what, [*row, *fields.values()], place)
     _check_fields(node, what, fields, place)
     node = node if id is None else _named(node, id, place)
-    if isinstance(node, Step):
-        _check_prompts(node, trace, place)
-    elif isinstance(node, Chain):
+    if isinstance(node, Chain):
         _ = node.steps  # a traced chain is traced here, where what is wrong with it was called
+    for step in (inner for inner in _within(node) if isinstance(inner, Step)):
+        _check_prompts(step, place)
     trace.take_name(node, kind, place)
     inputs = [(None, handle._index) for handle in row] + [(name, handle._index) for name, handle in fields.items()]
     trace.calls.append(Call(node, tuple(inputs), place))
     return trace.handle(what, place)
 
 
-def _check_values(what: str, row: Sequence[Any], fields: Mapping[str, Any], place: str) -> None:
+def _check_values(what: str, row: Sequence[Any], fields: Mapping[str, Any], place: str, said: str) -> None:
     given = [*row, *fields.values()]
     values = [value for value in given if not is_handle(value)]
     trace = current_trace()
@@ -145,7 +149,8 @@ def _check_values(what: str, row: Sequence[Any], fields: Mapping[str, Any], plac
         raise ChainError(Problem(place, f"{what} got rows inside a {type(values[0]).__name__}", _SEVERAL))
     if values and len(values) < len(given):
         message = f"{what} got rows that are not there yet and a value at once: {_short(values[0])}"
-        raise ChainError(Problem(place, message, "all of one sort; apply(fn)(row) puts a value beside a row"))
+        hint = said or "all of one sort; apply(fn)(row) puts a value beside a row"
+        raise ChainError(Problem(place, message, hint))
     if values:
         name = trace.name if trace is not None else ""
         message = f'{what} got a value while "{name}" is traced: {_short(values[0])}'
@@ -193,10 +198,10 @@ def _named(node: Any, id: str, place: str) -> Any:
     return dataclasses.replace(node, id=id, named=True)
 
 
-def _check_prompts(step: Step, trace: Trace, place: str) -> None:
+def _check_prompts(step: Step, place: str) -> None:
     """`repr` of a handle works, for debuggers; in a prompt it would be sent to the model."""
     prompts = repr((step.user_prompt, step.system_prompt, step.output_format_instruction))
-    for handle in trace.handles:
+    for handle in (handle for trace in _traces.get() for handle in trace.handles):
         if repr(handle)[1:-1].replace('"', "") in prompts.replace('"', "").replace("\\", ""):
             message = f'a prompt of step "{step.id}" has {handle!r} in it'
             raise ChainError(Problem(place, message, 'a template says it: "{{ text }}", "{{ qa.answer }}"'))
@@ -204,24 +209,65 @@ def _check_prompts(step: Step, trace: Trace, place: str) -> None:
 
 def _check_captured(call: Call) -> None:
     """A function that closes over a handle would meet it when it runs, long after the tracing."""
-    node = call.node
-    functions: list[Any] = [node.fn] if isinstance(node, Apply) else []
-    functions += [node.key] if isinstance(node, Switch) else [node.until] if isinstance(node, Loop) else []
+    for node in _within(call.node):
+        for handle in (handle for value in _carried(node) for handle in handles_in(value)):
+            message = f'{_kind(node)} "{node_name(node)}" has {handle!r} in its function'
+            raise ChainError(Problem(call.place, message, f'{_SEVERAL}; or chainette.context().steps["…"]'))
+
+
+def _carried(node: Any) -> list[Any]:
+    """What the node's functions have with them: closures, defaults, bound arguments, an object's own fields."""
+    functions: list[Any] = []
+    match node:
+        case Apply():
+            functions = [node.fn]
+        case Switch():
+            functions = [node.key]
+        case Loop():
+            functions = [node.until]
+        case Scan():
+            functions = [node.function, node.init]
+    carried: list[Any] = [*functions]
     for function in functions:
-        carried: list[Any] = []
         while isinstance(function, functools.partial):
             carried += [*function.args, *function.keywords.values()]
             function = function.func
         carried += [*(getattr(function, "__defaults__", None) or ())]
         carried += [*(getattr(function, "__kwdefaults__", None) or {}).values()]
+        owner = getattr(function, "__self__", function)
+        carried += (
+            []
+            if isinstance(owner, type | ModuleType) or is_handle(owner)
+            else [*getattr(owner, "__dict__", {}).values()]
+        )
         for cell in getattr(function, "__closure__", None) or ():
             try:
                 carried.append(cell.cell_contents)
             except ValueError:  # not filled
                 continue
-        for handle in (handle for value in carried for handle in handles_in(value)):
-            message = f'{_kind(node)} "{node_name(node)}" has {handle!r} in its function'
-            raise ChainError(Problem(call.place, message, f'{_SEVERAL}; or chainette.context().steps["…"]'))
+    return carried
+
+
+def _within(item: Any) -> Iterator[Any]:
+    """`item` and the nodes inside it. A traced chain has looked at its own."""
+    inner: Iterable[Any] = ()
+    match item:
+        case Switch():
+            inner = [*item.cases.values(), item.default]
+        case Branch() | Loop():
+            inner = item.steps
+        case Chain() if type(item) is Chain:
+            inner = item.steps
+        case Scan():
+            inner = item.body
+        case Taking():
+            inner = [item.node]
+        case list() | tuple() | Line():
+            inner = item
+    if isinstance(item, Step | Apply | Control):
+        yield item
+    for one in inner:
+        yield from _within(one)
 
 
 def _kind(node: Any) -> str:

@@ -7,7 +7,9 @@ each value stays under an alias, and whoever needs it says so (`Taking`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chainette.chain.branch import Branch
@@ -25,6 +27,26 @@ def weave(calls: Sequence[Call], result: int) -> tuple[Any, ...]:
         ChainError: a row that leads nowhere and needs the result and another row.
     """
     return tuple(_Weaver(calls).region(0, set(range(1, len(calls))), result))
+
+
+@dataclass
+class _Levels:
+    """Groups of branches, one after the other, while they are made."""
+
+    main: int
+    live: set[int]
+    runs: list[list[int]]
+    names: Names
+    aliases: dict[int, str]
+    inside: bool = False
+    """In a branch of their own, with groups before it."""
+    level: dict[int, int] = dataclasses.field(default_factory=dict)
+    """Last call of a run -> the position of its group."""
+    found: list[list[tuple[int, Branch]]] = dataclasses.field(default_factory=lambda: [[]])
+
+    def put(self, depth: int, first: int, branch: Branch) -> None:
+        self.found += [[] for _ in range(depth + 1 - len(self.found))]
+        self.found[depth].append((first, branch))
 
 
 class _Weaver:
@@ -151,29 +173,53 @@ class _Weaver:
             if len(self._taken(part) - part) > 1:
                 live |= part
                 hanging.remove(part)
-        runs = self._runs(live, {source for _, source in wanted})
-        level: dict[int, int] = {}
-        found: list[list[tuple[int, Branch]]] = [[]]
-        for run in runs:
+        asked = {source for _, source in wanted}
+        runs = self._runs(live, asked)
+        needed = {call for call in live if any(call in self._before(t, live, {}) for t in asked & live)}
+        levels = _Levels(main, live, [run for run in runs if run[0] in needed], names, aliases)
+        self._grow(levels, wanted, hanging)
+        for part in self._parts(live - needed):
+            aside = [run for run in runs if run[0] in part]
+            if len(aside) == 1:
+                self._grow(dataclasses.replace(levels, runs=aside), (), hanging)
+            else:
+                self._put_aside(levels, part, aside, hanging)
+        return levels.found
+
+    def _grow(self, levels: _Levels, wanted: Sequence[tuple[str | None, int]], hanging: list[set[int]]) -> None:
+        """A branch for each run, after those it takes rows of."""
+        main, aliases, level, names = levels.main, levels.aliases, levels.level, levels.names
+        for run in levels.runs:
             sources = self._calls[run[0]].sources - {main}
-            depth = 1 + max((level[source] for source in sources), default=-1)
+            depth = 1 + max((level.get(source, -1) for source in sources), default=-1)
             level[run[-1]] = depth
-            steps: list[Any] = [self._taking(run[0], {main: MAIN, **aliases}, grouped=depth > 0)]
+            grouped = depth > 0 or levels.inside
+            steps: list[Any] = [self._taking(run[0], {main: MAIN, **aliases}, grouped=grouped)]
             for number, call in enumerate(run):
                 if number:
                     steps.append(self._taking(call, {run[number - 1]: MAIN}, grouped=False))
                 dead, hung = [part for part in hanging if self._taken(part) - part == {call}], Names()
                 steps += [[self._dead_end(call, part, hung) for part in dead]] if dead else []
-            used = [c.inputs for i, c in enumerate(self._calls) if i in live and run[-1] in c.sources]
+            used = [c.inputs for i, c in enumerate(self._calls) if i in levels.live and run[-1] in c.sources]
             if used or run[-1] in {source for _, source in wanted}:
                 alias = names.alias(self._wanted_name(run[-1], wanted, used))
                 aliases[run[-1]] = alias
                 branch = Branch(name=alias, steps=steps).join(alias)
             else:
                 branch = Branch(name=names.branch(node_name(self._calls[run[-1]].node)), steps=steps)
-            found += [[] for _ in range(depth + 1 - len(found))]
-            found[depth].append((run[0], branch))
-        return found
+            levels.put(depth, run[0], branch)
+
+    def _put_aside(self, levels: _Levels, part: set[int], runs: list[list[int]], hanging: list[set[int]]) -> None:
+        """Dead ends that share values, in one branch: what is joined within it fails no row outside of it."""
+        name = levels.names.branch(node_name(self._calls[max(part)].node))
+        inner = _Levels(levels.main, part, runs, levels.names, dict(levels.aliases), inside=True)
+        self._grow(inner, (), hanging)
+        steps: list[Any] = [[branch for _, branch in level] for level in inner.found]
+        (last, *others) = steps[-1]
+        if not others and last.alias is None:
+            steps[-1:] = last.steps
+        depth = 1 + max((levels.level.get(source, -1) for source in self._taken(part) - part), default=-1)
+        levels.put(depth, min(part), Branch(name=name, steps=steps))
 
     def _runs(self, live: set[int], wanted: set[int]) -> list[list[int]]:
         """Calls that simply follow one another, together; a run comes after those it takes rows of."""

@@ -116,11 +116,29 @@ def _unfit(node: Node) -> list[Problem]:
     except Exception as error:  # pickle raises several kinds, and so do the objects it meets
         message = f"{name} cannot be sent to worker processes: {type(error).__name__}: {error}"
         return [Problem(where, message, _TOP)]
-    local = [type_ for type_ in (node.input_type, node.output_type) if "<locals>" in getattr(type_, "__qualname__", "")]
-    return [
-        Problem(where, f"{type_name(type_)} is made inside a function, so worker processes cannot import it", _TOP)
-        for type_ in dict.fromkeys(local)
-    ]
+    found = []
+    taken = node.intake.source_type if node.input_type is Any else node.input_type
+    for type_ in dict.fromkeys([*_not_importable(taken), *_not_importable(node.output_type)]):
+        if "<locals>" in type_.__qualname__:
+            message, hint = f"{type_name(type_)} is made inside a function", _TOP
+        elif type_ in _not_importable(taken):
+            stands = f"{_TOP}, and name it module:{type_.__name__}"
+            message, hint = f"{type_name(type_)} is no class of a module, but of {type_.__module__}", stands
+        else:  # what a function gives may be made of a mapping, once it is back
+            continue
+        found.append(Problem(where, f"{message}, so worker processes cannot import it", hint))
+    return found
+
+
+def _not_importable(type_: Any) -> list[type]:
+    """The classes in a type that pickle does not find by their names."""
+    found = [one for part in get_args(type_) for one in _not_importable(part)]
+    if isinstance(type_, type) and not get_args(type_):
+        try:
+            pickle.dumps(type_)
+        except Exception:  # pickle raises several kinds
+            found.append(type_)
+    return found
 
 
 def _innermost(fn: Any) -> Any:

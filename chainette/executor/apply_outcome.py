@@ -9,15 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from chainette.chain.drop import Drop
-from chainette.chain.shape import Shape, class_of
+from chainette.chain.shape import Shape
 from chainette.executor.user_errors import place_of
 from chainette.executor.wording import error_words, without_addresses
 from chainette.files.writable import plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.types import cast_to
-from chainette.rows import Failure, FailureKind, Row
+from chainette.rows import Failure, FailureKind, Order, Row
 
-Order = tuple[int, ...]
 Told = tuple[FailureKind, str, tuple[str, ...]]
 """Of a failure its kind, message and causes."""
 
@@ -67,8 +66,7 @@ class Maker:
         self._node = node.index
         self._makes = shape.makes
         self._declared = shape.declared
-        self._cast = caster(shape)
-        self.cast = self._cast
+        self.cast = caster(shape)
         self.simple = shape.makes == "one" and shape.declared
         """A row for a row, or a `Drop`."""
 
@@ -87,7 +85,7 @@ class Maker:
         if makes == "maybe" and out is None:
             return
         if makes in ("one", "maybe"):
-            result.made.append(Row(row.id, row.order, self._cast(out), self._node, row, row.ticket))
+            result.made.append(Row(row.id, row.order, self.cast(out), self._node, row, row.ticket))
         elif out is not None:
             self.put_children(row, out, result, always=True)
 
@@ -98,7 +96,7 @@ class Maker:
             Exception: one of them is not what the annotations say.
         """
         values = [value for value in out if value.__class__ is not Drop or self._drop(row, value, result)]
-        self.put_values(row, [self._cast(value) for value in values], result, always=always)
+        self.put_values(row, [self.cast(value) for value in values], result, always=always)
 
     def put_values(self, row: Row, values: Sequence[Any], result: Result, *, always: bool) -> None:
         """Values that are of the right type already."""
@@ -150,10 +148,9 @@ def told(error: BaseException, fn: Any, shape: Shape) -> Told:
         message = without_addresses(f"{error.title}: {place + ': ' if place else ''}{first['msg']}")
     else:
         message = error_words(error)
-        if not shape.declared and shape.takes == "list" and "'list'" in message:
+        if not shape.declared and shape.takes == "list" and ("'list'" in message or "returns a list" in message):
             message += " (without annotations a function gets the list of rows; T -> U gets one)"
-    cls = class_of(fn)
-    where = place_of(error, fn if cls is None else cls.__dict__.get("__call__", fn))
+    where = place_of(error, fn)
     causes = [where] if where else []
     cause = error.__cause__ or error.__context__
     while cause is not None and len(causes) < 8:

@@ -112,8 +112,7 @@ class InProcesses(Calling):
             except WorkerDied as died:
                 if is_alone:
                     row = part[0][0]
-                    words = f"its worker process died ({died}) twice while it had this row"
-                    result.put_failure(row, ("apply", words, ()), asked.own)
+                    result.put_failure(row, ("apply", _words(died), ()), asked.own)
                 else:
                     alone.extend(asked.left())
             except pickle.PicklingError as error:
@@ -134,8 +133,7 @@ class InProcesses(Calling):
             except (WorkerDied, pickle.PicklingError) as error:
                 if isinstance(error, WorkerDied) and life + 1 < lives:
                     continue
-                words = f"its worker process died ({error}) twice while it had this row"
-                said = words if isinstance(error, WorkerDied) else str(error)
+                said = _words(error) if isinstance(error, WorkerDied) else str(error)
                 good, out = False, ("apply", said, (), False)
             break
         if good:
@@ -180,6 +178,10 @@ class InProcesses(Calling):
             facts.append(Facts(row.id, None if end is None else end + shift, self.at.turn(row)))
         timeout_s = self.timeout_s if job.until is None else None
         return Work(values, facts, job.attempt, timeout_s, each)
+
+
+def _words(died: WorkerDied) -> str:
+    return f"its worker process died ({died}) twice while it had this row"
 
 
 class _Asked:

@@ -5,11 +5,11 @@ Knows what to call, not what the answer is for.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import anyio
 
 from chainette.chain.asking import is_async, takes_context
 from chainette.chain.context import current
@@ -20,7 +20,7 @@ from chainette.executor.user_errors import ANYTHING, is_cancelled, place_of
 from chainette.executor.whereabouts import Whereabouts
 from chainette.executor.wording import error_words
 from chainette.graph import Node
-from chainette.graph.reach import taker
+from chainette.graph.reach import field_of, taker
 from chainette.rows import Failure, Row
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SLICE = 1024
 _TASKS = 256
 
 Answered = Callable[[Flow, Sequence[Row], list[Any]], None]
-"""Gets each slice with an answer per row; a `Failure` where there is none."""
+"""Gets some of the rows with an answer for each; a `Failure` where there is none."""
 
 
 class Asker:
@@ -48,10 +48,19 @@ class Asker:
         self._where = Whereabouts(node, executor)
         self._queue: deque[tuple[Flow, Sequence[Row], Answered]] = deque()
         self._busy = False
+        self._rows: deque[tuple[Flow, Row, Answered]] = deque()
+        """Of an `async` function, which is asked about many rows at once."""
+        self._tasks = 0
 
     def ask(self, flow: Flow, rows: Sequence[Row], answered: Answered) -> None:
         if isinstance(self._asked, str):
             answered(flow, rows, [self._field(self._asked, row) for row in rows])
+            return
+        if self._is_async:
+            self._rows.extend((flow, row, answered) for row in rows)
+            for _ in range(min(_TASKS - self._tasks, len(rows))):
+                self._tasks += 1
+                self._executor.tasks.start_soon(self._work_on_rows)
             return
         for start in range(0, len(rows), _SLICE):
             self._queue.append((flow, rows[start : start + _SLICE], answered))
@@ -60,9 +69,8 @@ class Asker:
             self._executor.tasks.start_soon(self._work)
 
     def _field(self, name: str, row: Row) -> Any:
-        value = row.value
         try:
-            return value[name] if isinstance(value, dict) else getattr(value, name)
+            return field_of(row.value, name)
         except ANYTHING as error:  # a property of the user's may raise what it likes
             return self._failure(row, error)
 
@@ -72,10 +80,7 @@ class Asker:
                 jobs = self._next_jobs()
                 self._note(jobs, 1)
                 try:
-                    if self._is_async:
-                        answers = [await self._ask_async(flow, rows) for flow, rows, _ in jobs]
-                    else:
-                        answers = await self._executor.threads.run(self._ask_all, jobs)
+                    answers = await self._executor.threads.run(self._ask_all, jobs)
                 finally:
                     self._note(jobs, -1)
                 for (flow, rows, answered), given in zip(jobs, answers, strict=True):
@@ -110,37 +115,57 @@ class Asker:
                 here.rows = (row,)
                 try:
                     value = own(take(row))
-                    answers.append(asked(value, here.context()) if self._with_context else asked(value))
+                    answer = asked(value, here.context()) if self._with_context else asked(value)
+                    answers.append(_known(answer))
                 except ANYTHING as error:
                     answers.append(self._failure(row, error))
         finally:
             current.reset(token)
         return answers
 
-    async def _ask_async(self, flow: Flow, rows: Sequence[Row]) -> list[Any]:
-        answers: list[Any] = [None] * len(rows)
-        limit = anyio.Semaphore(_TASKS)
-
-        async def one(position: int, row: Row) -> None:
-            assert callable(self._asked)
-            async with limit:
-                here = self._where.here(flow, (row,))
-                current.set(here)
+    async def _work_on_rows(self) -> None:
+        """One task of several. A row goes on when it is answered, whatever the others wait for."""
+        try:
+            while self._rows and not self._executor.stopping:
+                flow, row, answered = self._rows.popleft()
+                count = flow.counts[self._node.index]
+                count.running += 1
                 try:
-                    value = self._own(self._take(row))
-                    asking = self._asked(value, here.context()) if self._with_context else self._asked(value)
-                    answers[position] = await asking
-                except ANYTHING as error:
-                    if is_cancelled():
-                        raise
-                    answers[position] = self._failure(row, error)
+                    answer = await self._ask_async(flow, row)
+                finally:
+                    count.running -= 1
+                answered(flow, [row], [answer])
+                await asyncio.sleep(0)  # a function that waits for nothing would leave no time to others
+        finally:
+            self._tasks -= 1
 
-        async with anyio.create_task_group() as tasks:
-            for position, row in enumerate(rows):
-                tasks.start_soon(one, position, row)
-        return answers
+    async def _ask_async(self, flow: Flow, row: Row) -> Any:
+        assert callable(self._asked)
+        here = self._where.here(flow, (row,))
+        token = current.set(here)
+        try:
+            value = self._own(self._take(row))
+            return await (self._asked(value, here.context()) if self._with_context else self._asked(value))
+        except ANYTHING as error:
+            if is_cancelled():
+                raise
+            return self._failure(row, error)
+        finally:
+            current.reset(token)
 
     def _failure(self, row: Row, error: BaseException) -> Failure:
         where = place_of(error, self._asked)
         message = f"{self._role}: {error_words(error)}"
         return Failure(row.id, self._node.id, "route", message, cause=(where,) if where else ())
+
+
+def _known(answer: Any) -> Any:
+    """
+    Raises:
+        TypeError: it is something to wait for, and true whatever will come of it.
+    """
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("returned something to await; make it async def")
+    return answer

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainette.engine.protocol import Answer, CallError, Choice
+from chainette.files.views import turn_of
 
 MAX_RAW = 100_000
 """Characters of a refused text that are kept beside its reason; of an answer, `calls/` has all of it."""
@@ -54,7 +55,7 @@ def _head(row_id: str, key: str, attempt: int, turns: tuple[int, ...]) -> dict[s
     """In this order: the files are looked through by the beginnings of their lines."""
     if not turns:
         return {"_id": row_id, "key": key, "attempt": attempt}
-    return {"_id": row_id, "key": key, "attempt": attempt, "turn": turns[0] if len(turns) == 1 else list(turns)}
+    return {"_id": row_id, "key": key, "attempt": attempt, "turn": turn_of(turns)}
 
 
 def error_record(

@@ -103,7 +103,8 @@ _STRAIGHT = ("input", "step", "apply", "branch", "join")
 
 
 def _failing_by_outcome(graph: Graph, flow: Flow, failed: set[int], final: Sequence[Row]) -> RunCount:
-    """The same where rows take different ways: what entered a node is what it made something of, and what failed."""
+    """The same where rows take different ways: what entered a node is what it made something of, what failed, and what
+    it dropped."""
     total = RunCount(len(failed), sum(row.order[0] in failed for row in final), len(failed))
     for node in graph.shown:
         stopped = len(flow.failures[node.index])
@@ -116,6 +117,8 @@ def _failing_by_outcome(graph: Graph, flow: Flow, failed: set[int], final: Seque
             count = NodeCount(made=len(made), failed=stopped)
             fertile, ended = _fertile(node, made), _ended(node, flow.failures[node.index])
             count.entered, count.done = len(fertile | ended), len(fertile)
+        count.dropped = sum(position in failed for position in flow.dropped.get(node.index, ()))
+        count.entered += count.dropped if node.out < 0 else 0
         total.nodes[node.id] = count
     return total
 

@@ -17,6 +17,7 @@ from chainette.executor.whereabouts import Whereabouts
 from chainette.files.bytes_fields import restorer
 from chainette.files.dumping import Dumper
 from chainette.files.json_text import encode
+from chainette.files.writable import is_json
 from chainette.graph import Node
 from chainette.graph.signature import bound_to, digest, source_of
 from chainette.rows import Row
@@ -41,7 +42,6 @@ class Durable:
         self._head = digest("apply", source, bound_to(apply.fn), apply.version)
         type_ = apply.shape.output_type if apply.shape.declared else Any
         self._declared = apply.shape.declared
-        self._always = apply.shape.takes == "row"
         self._dump = Dumper(type_)
         self._adapter: TypeAdapter[list[Any]] = TypeAdapter(list[type_])  # type: ignore[valid-type]
         self._restore = restorer(list[type_])  # type: ignore[valid-type]
@@ -109,15 +109,6 @@ def _refuse_unless_plain(values: list[Any]) -> None:
         TypeError: without a declared type the value would not be read back as what it is.
     """
     for value in values:
-        if not _is_plain(value):
+        if not is_json(value):
             name = type(value).__name__
             raise TypeError(f"returned {name}, which durable=True keeps only with an annotation: T -> {name}")
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind is list:
-        return all(map(_is_plain, value))
-    if kind is dict:
-        return all(type(key) is str and _is_plain(inner) for key, inner in value.items())
-    return kind in (str, int, float, bool, type(None))

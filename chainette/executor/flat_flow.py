@@ -13,7 +13,7 @@ from chainette.executor.step import Asking
 from chainette.rows import JoinedRow, Row
 
 _AS_THEY_ARE = (
-    *("begun", "closed", "counts", "drops", "failures", "index", "inputs"),
+    *("begun", "closed", "counts", "dropped", "drops", "failures", "index", "inputs"),
     *("open", "origins", "settled_s", "sources"),
 )
 Numbers = list[int]

@@ -21,6 +21,7 @@ class Flow:
         "begun",
         "closed",
         "counts",
+        "dropped",
         "drops",
         "failures",
         "index",
@@ -65,6 +66,8 @@ class Flow:
         """Of rows that a function over the whole run gave this chunk: `order[0]` -> the input row's position, or -1."""
         self.drops: dict[int, list[tuple[tuple[int, ...], str]]] = {}
         """Per node the rows that were dropped with a word why."""
+        self.dropped: dict[int, list[int]] = {}
+        """Per node, of each row that was dropped, its input row: `order[0]`."""
         self.closed = 0
         """Nodes that no row can enter or leave any more."""
 

@@ -217,5 +217,8 @@ _BY_ORDER = attrgetter("order")
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # what its own code raises
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "…"

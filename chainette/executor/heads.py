@@ -1,19 +1,22 @@
-"""Heads (`while_loop`, `scan`) at work: rows go into the body, come back by its turn node, leave when they are done.
+"""Heads (`while_loop`, `scan`) at work: rows go into the body, come back by the turn node, leave when they are done.
 
 Nothing waits for other rows, but where a scan goes through the rows themselves: see `row_scan`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from chainette.chain import Loop, Scan
+from chainette.chain.asking import is_asked
 from chainette.executor.asker import Asker
 from chainette.executor.flow import Flow
 from chainette.executor.wording import error_words
 from chainette.graph import Node
-from chainette.graph.reach import turns_around
+from chainette.graph.reach import field_of, find, turns_around
 from chainette.graph.types import cast_to, fit
 from chainette.rows import Failure, Row, TurnRow
 
@@ -27,10 +30,11 @@ class Head:
     def __init__(self, node: Node, executor: Executor) -> None:
         self.node = node
         self.router = executor.router
+        self.graph = executor.graph
         (way,) = node.ways
         self.entry = way.entry
-        self.body = executor.graph.nodes[way.entry]
-        self.last = executor.graph.nodes[way.last]
+        self.body = self.graph.nodes[way.entry]
+        self.last = self.graph.nodes[way.last]
         self._depth = len(node.loops)
 
     def begin_turn(self, row: Row, value: Any, number: int, state: Any = None) -> TurnRow:
@@ -42,11 +46,9 @@ class Head:
 
     def began(self, row: Row) -> TurnRow:
         """The beginning of the turn that `row` has just ended."""
-        here: Row | None = row
-        while here is not None and here.node != self.entry:
-            here = here.parent
-        assert isinstance(here, TurnRow)
-        return here
+        found = find(self.graph, row, self.entry)
+        assert isinstance(found, TurnRow)
+        return found
 
     def let_out(self, row: Row, value: Any) -> Row:
         return Row(row.id, row.order, value, self.node.out, row, row.ticket)
@@ -83,7 +85,7 @@ class LoopOperator(Head):
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         flow.rows[self.node.index] += rows
         if self._decl.at_least_once:
-            self.send(flow, [self.begin_turn(row, row.value, 1) for row in rows], [], [])
+            self.send(flow, [self._first_turn(row) for row in rows], [], [])
             return
         flow.counts[self.node.index].waiting += len(rows)
         self._asker.ask(flow, rows, self._judge_entering)
@@ -91,33 +93,29 @@ class LoopOperator(Head):
     def back(self, flow: Flow, rows: Sequence[Row]) -> None:
         """Rows at the end of a turn."""
         flow.counts[self.node.index].waiting += len(rows)
-        self._asker.ask(flow, rows, self._judge)
+        self._asker.ask(flow, rows, self._judge_turn)
 
     def _judge_entering(self, flow: Flow, rows: Sequence[Row], answers: list[Any]) -> None:
+        self._judge(flow, rows, answers, self._first_turn)
+
+    def _judge_turn(self, flow: Flow, rows: Sequence[Row], answers: list[Any]) -> None:
+        self._judge(flow, rows, answers, self._next_turn)
+
+    def _judge(
+        self, flow: Flow, rows: Sequence[Row], answers: list[Any], begin: Callable[[Row], TurnRow | Failure]
+    ) -> None:
         flow.counts[self.node.index].waiting -= len(rows)
         into, out, failed = [], [], []
         for row, answer in zip(rows, answers, strict=True):
             done = self._is_done(row, answer)
-            if isinstance(done, Failure):
-                failed.append((row, done))
-            elif done:
+            if done is True:
                 out.append(self.let_out(row, row.value))
+                continue
+            begun = done if isinstance(done, Failure) else begin(row)
+            if isinstance(begun, Failure):
+                failed.append((row, begun))
             else:
-                into.append(self.begin_turn(row, row.value, 1))
-        self.send(flow, into, out, failed)
-
-    def _judge(self, flow: Flow, rows: Sequence[Row], answers: list[Any]) -> None:
-        flow.counts[self.node.index].waiting -= len(rows)
-        into: list[Row] = []
-        out, failed = [], []
-        for row, answer in zip(rows, answers, strict=True):
-            done = self._is_done(row, answer)
-            if isinstance(done, Failure):
-                failed.append((row, done))
-            elif done:
-                out.append(self.let_out(row, row.value))
-            else:
-                self._turn_again(row, into, failed)
+                into.append(begun)
         self.send(flow, into, out, failed)
 
     def _is_done(self, row: Row, answer: Any) -> bool | Failure:
@@ -128,19 +126,20 @@ class LoopOperator(Head):
         except Exception as error:  # what has no truth
             return self.failure(row, error)
 
-    def _turn_again(self, row: Row, into: list[Row], failed: list[tuple[Row, Failure]]) -> None:
+    def _first_turn(self, row: Row) -> TurnRow:
+        return self.begin_turn(row, row.value, 1)
+
+    def _next_turn(self, row: Row) -> TurnRow | Failure:
         began = self.began(row)
         turn, most = began.turns[-1], self._decl.max_iterations
         if turn >= most:
             words = f"not done after {turn} turn{'s' if turn > 1 else ''} (max_iterations={most})"
-            failed.append((row, Failure(row.id, self.node.id, "max_iterations", words, turns=began.turns[:-1])))
-            return
+            return Failure(row.id, self.node.id, "max_iterations", words, turns=began.turns[:-1])
         try:
             value = began.value if self._again else row.value if self._cast is None else self._cast(row.value)
         except Exception as error:  # it does not fit what the turn begins with
-            failed.append((row, self.failure(row, error)))
-            return
-        into.append(self.begin_turn(row, value, turn + 1))
+            return self.failure(row, error)
+        return self.begin_turn(row, value, turn + 1)
 
 
 class TurnOperator:
@@ -177,9 +176,8 @@ class ScanOperator(Head):
         super().__init__(node, executor)
         assert isinstance(node.decl, Scan)
         self._over = node.decl.over
-        self._init = node.decl.init
-        is_function = callable(self._init) and not isinstance(self._init, type)
-        self._asker = Asker(node, executor, self._init, "init") if is_function else None
+        self.init = node.decl.init
+        self._asker = Asker(node, executor, self.init, "init") if is_asked(self.init) else None
         self.carried = node.carried
         self.item_model: Any = self.body.output_type
         self._made: Any = node.output_type
@@ -188,7 +186,7 @@ class ScanOperator(Head):
     def accept(self, flow: Flow, rows: Sequence[Row]) -> None:
         flow.rows[self.node.index] += rows
         if self._asker is None:
-            self._begin(flow, rows, [self._init] * len(rows))
+            self._begin(flow, rows, [self.init] * len(rows))
             return
         flow.counts[self.node.index].waiting += len(rows)
         self._asker.ask(flow, rows, self._begin_asked)
@@ -239,7 +237,12 @@ class ScanOperator(Head):
         if self.carried.pairs:
             carry, output = row.value
             return self.cast_carry(carry), output
-        carry = self.cast_carry(row.value)
+        try:
+            carry = self.cast_carry(row.value)
+        except ValidationError:
+            if isinstance(row.value, tuple):
+                raise TypeError("its body gave a tuple; annotate it -> tuple[carry, output]") from None
+            raise
         return carry, carry
 
     def item(self, carry: Any, item: Any) -> Any:
@@ -247,11 +250,10 @@ class ScanOperator(Head):
         return self.item_model.model_construct(carry=carry, item=item)
 
     def _items(self, row: Row) -> list[Any]:
-        value, name = row.value, self._over
-        assert name is not None
-        items = value[name] if isinstance(value, dict) else getattr(value, name)
+        assert self._over is not None
+        items = field_of(row.value, self._over)
         if isinstance(items, str | bytes | dict) or not hasattr(items, "__iter__"):
-            raise TypeError(f'field "{name}" is {type(items).__name__}, not a list')
+            raise TypeError(f'field "{self._over}" is {type(items).__name__}, not a list')
         return list(items)
 
     def _go_on(self, row: Row, carry: Any, state: Scanning, into: list[Row], out: list[Row]) -> None:

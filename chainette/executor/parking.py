@@ -36,8 +36,9 @@ class Parking:
         Raises:
             RunFolderError: the disk is full or the like.
         """
-        # Nothing but a barrier has rows that wait for their chunk when no row is parked.
-        place = min((self._stage_of[node] for node in flow.parked or flow.pending), default=DONE)
+        # Where all rows of the chunk have come, they wait at a barrier, or at a scan for the chunks before.
+        whole = [node for node in flow.pending if not flow.sources[node]]
+        place = min((self._stage_of[node] for node in (*flow.parked, *whole)), default=DONE)
         try:
             self._store(place).put(flow.index, flatten(flow))
         except ChainetteError:

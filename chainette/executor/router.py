@@ -17,9 +17,7 @@ from chainette.graph import Graph, Node
 from chainette.graph.nodes import HEADS
 from chainette.graph.reach import turns_around
 from chainette.graph.run_scope import barriers
-from chainette.rows import Absent, Failure, InputChunk, Row
-
-Order = tuple[int, ...]
+from chainette.rows import Absent, Failure, InputChunk, Order, Row
 
 
 class Router:
@@ -105,7 +103,9 @@ class Router:
         if [row.order for row in made] == [row.order for row in rows]:
             count.done += len(rows)
         else:
-            _count_outcomes(count, rows, made, failures)
+            dropped = _count_outcomes(count, rows, made, failures)
+            if dropped:
+                flow.dropped.setdefault(index, []).extend(dropped)
         if gather is not None:
             self._leave_to_gather(flow, gather, rows, made, failures)
             return
@@ -160,7 +160,8 @@ class Router:
             children[id(child.parent)].append(child)
         failed = {order for order, _ in failures}
         whole = [row for row in rows if failed and row.order in failed and not children[id(row)]]
-        waiting = [row for row in rows if row not in whole] if whole else rows
+        ended = {id(row) for row in whole}
+        waiting = [row for row in rows if id(row) not in ended] if whole else rows
         tickets = gather.hold(flow, waiting, children)
         if failures:
             _settle_failures(whole, failures)
@@ -271,10 +272,12 @@ class Router:
         """Failures that nobody asked to heal stay; returns the other rows."""
         assert flow.inputs.again is not None
         kept = flow.inputs.again.kept
-        free = [row for row in rows if (node.id, row.id) not in kept]
-        for row in rows if len(free) < len(rows) else ():
+        free = []
+        for row in rows:
             failure = kept.get((node.id, row.id))
-            if failure is not None:
+            if failure is None or failure.turns != turns_around(row, len(node.loops)):
+                free.append(row)
+            else:
                 self.fail(flow, node, row, failure)
         return free
 
@@ -332,15 +335,19 @@ def _settle_failures(rows: Sequence[Row], failures: Sequence[tuple[Order, Failur
 
 def _count_outcomes(
     count: NodeCount, rows: Sequence[Row], made: Sequence[Row], failures: Sequence[tuple[Order, Failure]]
-) -> None:
-    """What became of `rows`, one by one: a row dropped and another doubled are as many as went in."""
+) -> list[int]:
+    """What became of `rows`, one by one: a row dropped and another doubled are as many as went in. Returns the input
+    rows of those that were dropped."""
     fertile = {row.parent.order for row in made if row.parent is not None}
     failed = {own for order, _ in failures for own in (order, order[:-1])}
+    dropped = []
     for row in rows:
         if row.order in fertile:
             count.done += 1
         elif row.order not in failed:
-            count.dropped += 1
+            dropped.append(row.order[0])
+    count.dropped += len(dropped)
+    return dropped
 
 
 def _split_targets(graph: Graph, node: Node) -> list[tuple[int, list[int]]]:

@@ -46,7 +46,7 @@ class RowScanOperator(ScanOperator):
         self._expected: deque[int] = deque()
         """Chunks that are not through, in order."""
         self._here: dict[int, Flow] = {}
-        """Those of which all rows that will come are here, and the one whose turn it is, as far as they are in memory."""
+        """Those of them that are in memory and have all their rows here."""
         self._resting: set[int] = set()
         """Those that can go no further before a later stage."""
         self._has_turn = False
@@ -69,9 +69,7 @@ class RowScanOperator(ScanOperator):
         flow.pending.setdefault(self.node.index, []).sort(key=attrgetter("order"), reverse=True)
         flow.open[self.node.index] += 1  # until what is carried on is on disk
         self._here[flow.index] = flow
-        self._next_chunk()
-        if self.is_blocked(flow):
-            self.router.settle(flow)
+        self._next_chunk()  # whether the chunk must rest is asked when all that closes with its source has closed
 
     def came_back(self, flow: Flow) -> None:
         """A chunk that rested is under way again."""
@@ -168,9 +166,8 @@ class RowScanOperator(ScanOperator):
         Raises:
             RunStoppedError: the chunk before it is done, and what it carried is not to be found.
         """
-        init = self.node.decl.init  # type: ignore[union-attr]
         if chunk == 0:
-            return self.cast_carry(init)
+            return self.cast_carry(self.init)
         found = self._executor.past.find(self.node.id, _CARRY_ID, self._key(chunk - 1), 1, None)
         try:
             if found is not None:

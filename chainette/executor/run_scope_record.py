@@ -19,6 +19,7 @@ from chainette.executor.run_scope_outcome import NEW, PER_BLOCK, GivenBack
 from chainette.files.bytes_fields import restorer
 from chainette.files.dumping import Dumper
 from chainette.files.json_text import encode
+from chainette.files.writable import is_json
 from chainette.graph import Node
 from chainette.rows import Failure
 
@@ -46,7 +47,7 @@ class Recorder:
         for number, start in enumerate(blocks):
             stop = min(start + PER_BLOCK, len(made))
             values = dict(made.values(start, stop))
-            if self._type is Any and not all(map(_is_plain, values.values())):
+            if self._type is Any and not all(type(value) is Failure or is_json(value) for value in values.values()):
                 return False
             rows = self._rows(made, values, start, stop)
             folder.log_call(self._node.id, encode({**self._head(str(number), key), "set": name, "rows": rows}))
@@ -132,12 +133,3 @@ def _found(node: Node, past: Past, key: str, *, others: bool) -> tuple[Record, I
     end = past.recorded(node.id, f"{node.id}//end", key, others=others) or {}
     ids = (f"{node.id}//{number}" for number in range(end.get("parts", 0)))
     return end, (past.recorded(node.id, row_id, key, others=others) for row_id in ids)
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind is list:
-        return all(map(_is_plain, value))
-    if kind is dict:
-        return all(type(key) is str and _is_plain(inner) for key, inner in value.items())
-    return kind in (str, int, float, bool, type(None), Failure)

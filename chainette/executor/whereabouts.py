@@ -48,7 +48,6 @@ class Whereabouts:
         self._params = _own_mapping(executor.params)
         self._metadata = _own_mapping({name: value for layer in layers for name, value in layer.items()})
         self.takes_several = node.kind == "apply" and node.apply.shape.takes == "list"
-        self.in_loop = bool(node.loops) or node.kind in HEADS
         self.copy = OwnCopy()
         self._getters: dict[str, Callable[[Row], Any]] = {}
 

@@ -31,6 +31,8 @@ FLUSH_S = 0.05
 """Results do not wait longer than this for others to be sent with, unless a row takes longer."""
 _LAST_LINES = 12
 
+loading = threading.Event()
+"""Set in a worker while it imports what the user wrote, which must not start a run there."""
 _UNREACHABLE = Unreachable("in a worker process: the row's past stays with the run")
 
 
@@ -138,11 +140,13 @@ class _Worker:
 
     def __init__(self, pipe: Connection, recipe: Recipe) -> None:
         self._pipe = pipe
+        loading.set()
         for name, file in recipe.modules:
             load_module(name, file)
         self._here = _Here(recipe)
         current.set(self._here)
         fn = pickle.loads(recipe.fn)
+        loading.clear()
         self._shape: Shape = pickle.loads(recipe.shape)
         self._named = fn
         self._is_built = class_of(fn) is not None

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from chainette.errors import ChainError, Problem, RunStoppedError
-from chainette.executor.worker_process import Answered, Recipe, Work, work
+from chainette.executor.worker_process import Answered, Recipe, Work, loading, work
 
 _END_S = 30.0
 """What `close()` of a class may take when the run ends as it should."""
@@ -195,7 +195,7 @@ def refuse_in_worker() -> None:
     Raises:
         ChainError: this process is a worker that only loads the user's script, and the script starts a run.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
+    if getattr(multiprocessing.current_process(), "_inheriting", False) or loading.is_set():
         message = "a worker process loads this script, and the script starts a run again"
         hint = 'put the run under `if __name__ == "__main__":`'
         raise ChainError(Problem("the script", message, hint))

@@ -165,7 +165,9 @@ class RunFolder:
     def _restore(self, max_lines: int, in_one: bool) -> None:
         self.before = recover(self.path, max_lines, self._outputs.in_csv(), in_one=in_one)
         logged = self._log.counts()  # the log may be shorter now than it was
-        self.before.floor = {id: min(count, logged.get(id, 0)) for id, count in self.before.floor.items()}
+        # One less: what a scan carries from the last whole chunk may be the last record from before the next one.
+        floor = {id: min(count, logged.get(id, 0)) - 1 for id, count in self.before.floor.items()}
+        self.before.floor = {id: max(count, 0) for id, count in floor.items()}
         self._outputs.restore(self.before.marks)
         self._sealer.add(self._outputs.take_full_parts())
         self._inputs.restore(*self.before.inputs)

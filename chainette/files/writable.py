@@ -55,6 +55,17 @@ def plain_type(type_: Any) -> bool:
         return False
 
 
+def is_json(value: Any) -> bool:
+    """Whether JSON gives the value back as what it is, also when nobody says its type: text, numbers, booleans, None,
+    and lists and dicts of those."""
+    kind = type(value)
+    if kind is list:
+        return all(map(is_json, value))
+    if kind is dict:
+        return all(type(key) is str and is_json(inner) for key, inner in value.items())
+    return kind in (str, int, float, bool, type(None))
+
+
 def says_it_all(type_: Any) -> bool:
     """Whether pydantic's dump of this type to JSON is the same in every run: no sets or bytes, nor what may be one."""
     return _says_it_all(type_, ())

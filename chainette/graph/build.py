@@ -11,7 +11,7 @@ from chainette.chain import Apply, Branch, Chain, Control, Step, Taking
 from chainette.errors import Problem
 from chainette.graph import controls
 from chainette.graph.intake import choose_intake, gathered_shape, said_intake
-from chainette.graph.nodes import GATES, HEADS, INPUT_ID, Edge, Graph, Intake, JoinedBranch, Node, Reference
+from chainette.graph.nodes import CONTROL, INPUT_ID, Edge, Graph, Intake, JoinedBranch, Kind, Node, Reference
 from chainette.graph.run_scope import lost_names, run_scope_problems
 from chainette.graph.scope import Scope, identifier, spelling
 from chainette.graph.signature import digest, signature_of
@@ -43,7 +43,7 @@ def _mark_results(nodes: list[Node], last: int) -> None:
     """Which control flow is written: what makes rows of its own, and what gives the chain's result."""
     result = nodes[last].head if nodes[last].kind == "merge" else last
     for node in nodes:
-        if node.kind == "scan" or (node.index == result and node.kind in (*GATES, *HEADS, "delay", "gather")):
+        if node.kind == "scan" or (node.index == result and node.kind in CONTROL):
             nodes[node.index] = dataclasses.replace(node, result=True)
 
 
@@ -121,7 +121,7 @@ class Walk:
 
     def node(self, decl: Step | Apply, upstream: int, scope: Scope, source: Any = None) -> int:
         """`source` says what the node takes, where that is not found by type."""
-        kind = "step" if isinstance(decl, Step) else "apply"
+        kind: Kind = "step" if isinstance(decl, Step) else "apply"
         id = self.take_id(decl, scope)
         where = f'{kind} "{id}"'
         before = self.nodes[upstream]
@@ -143,7 +143,7 @@ class Walk:
             Node(
                 index=len(self.nodes),
                 id=id,
-                kind="step" if isinstance(decl, Step) else "apply",
+                kind=kind,
                 parent=upstream,
                 decl=decl,
                 input_type=wanted,
@@ -205,9 +205,7 @@ class Walk:
         kind = decl.kind if isinstance(decl, Control) else "step" if isinstance(decl, Step) else "apply"
         where = f'{kind} "{id}"'
         if not isinstance(decl, Step) and not decl.named:
-            number, plain = 2, id
-            while spelling(id) in self.ids:
-                id, number = f"{plain}_{number}", number + 1
+            id = self.free_id(id)
         if any(c in decl.id for c in "/\\") or any(ord(c) < 32 for c in decl.id) or decl.id in (".", ".."):
             self.say(where, "an id cannot contain / or \\ or control characters")
         if len(id.encode()) > 200:
@@ -220,6 +218,13 @@ class Walk:
         elif taken is not None:
             self.say(where, f'differs from "{taken}" only in spelling', "ids must differ in letters")
         self.ids[spelling(id)] = id
+        return id
+
+    def free_id(self, id: str) -> str:
+        """`id`, or where that is taken `id_2`, `id_3`, …"""
+        number, plain = 2, id
+        while spelling(id) in self.ids:
+            id, number = f"{plain}_{number}", number + 1
         return id
 
     def group(self, branches: Sequence[Any], upstream: int, scope: Scope, outline: list[Any], where: str) -> int:
@@ -308,10 +313,7 @@ class Walk:
 
     def join_node(self, upstream: int, joined: list[JoinedBranch], scope: Scope, inners: dict[str, Scope]) -> int:
         before, index = self.nodes[upstream], len(self.nodes)
-        id = scope.prefix + "join_" + "_".join(branch.alias for branch in joined)
-        number, plain = 2, id
-        while spelling(id) in self.ids:
-            id, number = f"{plain}_{number}", number + 1
+        id = self.free_id(scope.prefix + "join_" + "_".join(branch.alias for branch in joined))
         self.ids[spelling(id)] = id
         self.nodes.append(
             Node(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainette.chain import Control
+from chainette.chain.asking import asked_type
 from chainette.errors import nearest
 from chainette.graph.intake import choose_intake
 from chainette.graph.nodes import Intake, Node, Reference
@@ -83,20 +84,10 @@ def asked_intake(walk: Walk, asked: Any, upstream: int, where: str, role: str) -
             message = f'{role}: {type_name(before.output_type)} has no field "{asked}"'
             walk.say(where, message, nearest(asked, known))
         return Intake(source_type=before.output_type)
-    wanted = _first_annotation(asked)
+    wanted = asked_type(asked)
     intake, problems = choose_intake(walk.nodes, upstream, wanted, f"{where} {role}")
     walk.problems += problems
     return intake
-
-
-def _first_annotation(fn: Any) -> Any:
-    target = fn if hasattr(fn, "__code__") else getattr(fn, "func", type(fn).__call__)
-    try:
-        hints = typing.get_type_hints(target)
-    except Exception:  # names that are not there, or no annotations at all: then nothing is said
-        return Any
-    names = [name for name in getattr(getattr(target, "__code__", None), "co_varnames", ()) if name != "self"]
-    return hints.get(names[0], Any) if names else Any
 
 
 def see_after(inner: Scope, scope: Scope, *, always: bool) -> None:
@@ -114,7 +105,7 @@ def see_after(inner: Scope, scope: Scope, *, always: bool) -> None:
 
 def see_compound(walk: Walk, head: int, merge: int, scope: Scope) -> int:
     node = walk.nodes[head]
-    scope.names[name_of(walk, head)] = Reference("value", node.output_type, merge, source=place_of(walk, head))
+    scope.names[name_of(walk, head)] = Reference("value", node.output_type, merge, source=where_of(walk, head))
     return merge
 
 
@@ -126,11 +117,11 @@ def or_none(type_: Any) -> Any:
     return type_ if type_ is Any else typing.Optional[type_]  # noqa: UP045
 
 
-def place_said(decl: Control, scope: Scope) -> str:
+def where_declared(decl: Control, scope: Scope) -> str:
     return f'{decl.kind} "{scope.prefix}{decl.id}"'
 
 
-def place_of(walk: Walk, index: int) -> str:
+def where_of(walk: Walk, index: int) -> str:
     return f'{walk.nodes[index].kind} "{walk.nodes[index].id}"'
 
 

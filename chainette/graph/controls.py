@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainette.chain import Control, Delay, Gather, Loop, Scan, Switch
 from chainette.chain.asking import asked_words
+from chainette.graph.cases import case_problems
 from chainette.graph.compounds import (
     append_control,
     append_merge,
@@ -15,15 +16,15 @@ from chainette.graph.compounds import (
     change,
     name_of,
     outlined,
-    place_of,
-    place_said,
     see_after,
     see_compound,
+    where_declared,
+    where_of,
 )
 from chainette.graph.loops import add_loop, add_scan
 from chainette.graph.nodes import JoinedBranch, Reference, Way
 from chainette.graph.scope import Scope
-from chainette.graph.signature import asked_facts
+from chainette.graph.signature import asked_facts, digest
 from chainette.graph.types import fit, type_name
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ def add(walk: Walk, decl: Control, upstream: int, scope: Scope, outline: list[An
 
 def _add_switch(walk: Walk, decl: Switch, upstream: int, scope: Scope, outline: list[Any]) -> int:
     role = "pred" if decl.is_cond else "key"
-    intake = asked_intake(walk, decl.key, upstream, place_said(decl, scope), role)
-    gate = append_control(walk, decl, upstream, scope, facts=(asked_facts(decl.key),), intake=intake)
-    where = place_of(walk, gate)
+    intake = asked_intake(walk, decl.key, upstream, where_declared(decl, scope), role)
+    facts = (asked_facts(decl.key), [repr(case) for case in decl.cases])
+    gate = append_control(walk, decl, upstream, scope, facts=facts, intake=intake)
+    where = where_of(walk, gate)
+    walk.problems += case_problems(decl, walk.nodes[upstream].output_type, where)
     ways: list[Way] = []
     inners: list[Scope] = []
     drawn: list[dict[str, Any]] = []
@@ -60,6 +63,7 @@ def _add_switch(walk: Walk, decl: Switch, upstream: int, scope: Scope, outline: 
         drawn.append({"name": name, "items": items})
         inner = scope.aside()
         entry = walk.entry(f"{walk.nodes[gate].id}/{name}", gate, inner)
+        change(walk, entry, signature=digest("way", walk.nodes[gate].signature, len(ways)))
         last = walk.line(steps, entry, inner, items, f'{where}, "{name}"') if steps else entry
         ways.append(Way(name, case, entry, last))
         inners.append(inner)
@@ -92,7 +96,7 @@ def _common_type(walk: Walk, decl: Switch, ways: Sequence[Way], where: str) -> A
 
 
 def _add_gather(walk: Walk, decl: Gather, upstream: int, scope: Scope, outline: list[Any]) -> int:
-    where = place_said(decl, scope)
+    where = where_declared(decl, scope)
     if not scope.expands:
         message = "there is nothing to gather: no function that expands and no step with several samples before it"
         walk.say(where, message, "it stands on the same line as the expand, in the same branch or body")
@@ -109,7 +113,7 @@ def _add_gather(walk: Walk, decl: Gather, upstream: int, scope: Scope, outline: 
         branches=(joined,) if decl.alias else (),
     )  # fmt: skip
     change(walk, expand, gather=index)
-    where = place_of(walk, index)
+    where = where_of(walk, index)
     for name, reference in list(scope.names.items()):
         if reference.node in nodes:
             del scope.names[name]

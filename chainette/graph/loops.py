@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainette.chain import Apply, Loop, Scan, ScanItem, Scanned
-from chainette.chain.asking import asked_words
+from chainette.chain.asking import asked_words, is_asked
 from chainette.errors import Problem, nearest
 from chainette.graph.compounds import (
     append_control,
@@ -18,10 +18,10 @@ from chainette.graph.compounds import (
     name_of,
     or_none,
     outlined,
-    place_of,
-    place_said,
     see_after,
     see_compound,
+    where_declared,
+    where_of,
 )
 from chainette.graph.nodes import Intake, Node, Reference, Way
 from chainette.graph.scans import Carried, body_apply, carried_by
@@ -37,16 +37,14 @@ def add_loop(walk: Walk, decl: Loop, upstream: int, scope: Scope, outline: list[
     before = walk.nodes[upstream]
     facts = (asked_facts(decl.until), decl.max_iterations, decl.at_least_once, decl.feed)
     head = append_control(walk, decl, upstream, scope, facts=facts)
-    where = place_of(walk, head)
+    where = where_of(walk, head)
     begins = before.output_type
     items: list[Any] = []
-    inner = scope.aside(loops=(*scope.loops, head))
-    entry = walk.entry(f"{walk.nodes[head].id}/body", head, inner)
-    inner.names["turn"] = Reference("turn", int, entry, source=f"the turn of {where}")
+    entry, inner = _open_body(walk, head, scope)
     last = walk.line(decl.steps, entry, inner, items, f"{where}, its body")
     gives = walk.nodes[last].output_type
     outline.append(outlined(walk, head, f"until {asked_words(decl.until)}", [{"name": "body", "items": items}]))
-    turn = _close_body(walk, head, entry, last, inner, begins)
+    _close_body(walk, entry, last, inner, begins)
     how, why = fit(gives, begins) if decl.feed == "result" else ("same", "")
     if how == "misfit":
         message = f"a turn gives {type_name(gives)}, but the next one begins with {type_name(begins)}: {why}"
@@ -58,17 +56,18 @@ def add_loop(walk: Walk, decl: Loop, upstream: int, scope: Scope, outline: list[
     )
     if begins == gives:
         output = begins
-    merge = append_merge(walk, head, [head, turn][:1], output, scope)
-    way = Way("body", None, entry, last)
-    change(
-        walk, head, ways=(way,), out=merge, output_type=output, intake=intake,
-        signature=digest(walk.nodes[head].signature, walk.nodes[last].signature),
-    )  # fmt: skip
-    change(walk, merge, signature=digest("merge", walk.nodes[head].signature))
+    merge = _close_head(walk, Way("body", None, entry, last), output, scope, intake=intake)
     see_after(inner, scope, always=decl.at_least_once)
     see_compound(walk, head, merge, scope)
     scope.names[f"{name_of(walk, head)}_turns"] = Reference("turns", int, entry, source=f"the turns of {where}")
     return merge
+
+
+def is_asked_one_by_one(node: Node) -> bool:
+    """Whether it is a function on lists that never sees more than one row, and may give something else for several."""
+    if not isinstance(node.decl, Apply) or not node.loops:
+        return False
+    return node.decl.shape.takes == "list" and not node.decl.shape.one_for_one
 
 
 def _until_intake(walk: Walk, decl: Loop, upstream: int, last: int, where: str) -> Intake:
@@ -84,9 +83,27 @@ def _either(one: Any, other: Any) -> Any:
     return one if one == other else typing.Union[one, other]  # noqa: UP007
 
 
-def _close_body(walk: Walk, head: int, entry: int, last: int, inner: Scope, type_: Any) -> int:
+def _open_body(walk: Walk, head: int, scope: Scope) -> tuple[int, Scope]:
+    """The node by which rows enter the body, and what is in reach behind it."""
+    inner = scope.aside(loops=(*scope.loops, head))
+    entry = walk.entry(f"{walk.nodes[head].id}/body", head, inner)
+    inner.names["turn"] = Reference("turn", int, entry, source=f"the turn of {where_of(walk, head)}")
+    return entry, inner
+
+
+def _close_head(walk: Walk, way: Way, output: Any, scope: Scope, **changes: Any) -> int:
+    """The node where rows come out of the head whose body `way` is; the head with all that was still to be known."""
+    head = walk.nodes[way.entry].parent
+    merge = append_merge(walk, head, [head], output, scope)
+    signature = digest(walk.nodes[head].signature, walk.nodes[way.last].signature)
+    change(walk, head, ways=(way,), out=merge, output_type=output, signature=signature, **changes)
+    change(walk, merge, signature=digest("merge", signature))
+    return merge
+
+
+def _close_body(walk: Walk, entry: int, last: int, inner: Scope, type_: Any) -> None:
     """The node that ends a turn; and each name of the body is there from the second turn on, wherever it stands."""
-    before = walk.nodes[last]
+    before, head = walk.nodes[last], walk.nodes[entry].parent
     turn = walk.append(
         Node(
             index=len(walk.nodes),
@@ -108,7 +125,7 @@ def _close_body(walk: Walk, head: int, entry: int, last: int, inner: Scope, type
         ),
         last,
     )
-    where = place_of(walk, head)
+    where = where_of(walk, head)
     body = range(entry + 1, turn)
     made = {name: ref for name, ref in inner.names.items() if ref.node in body}
     for index in body:
@@ -120,49 +137,39 @@ def _close_body(walk: Walk, head: int, entry: int, last: int, inner: Scope, type
                 source = f"{reference.source} of the turn before in {where}"
                 visible[name] = dataclasses.replace(reference, type=or_none(reference.type), source=source)
     for index in body:
-        decl = walk.nodes[index].decl
-        if isinstance(decl, Apply) and decl.shape.takes == "list" and not decl.shape.one_for_one:
+        if is_asked_one_by_one(walk.nodes[index]) and walk.nodes[index].loops[-1] == head:
             message = f"stands in {where}, where rows are at different turns: it gets them one by one"
             walk.say(f'apply "{walk.nodes[index].id}"', message, severity="note")
-    return turn
 
 
 def add_scan(walk: Walk, decl: Scan, upstream: int, scope: Scope, outline: list[Any]) -> int:
     before = walk.nodes[upstream]
-    where = place_said(decl, scope)
+    where = where_declared(decl, scope)
     item_type, problem = _item_type(before.output_type, decl, where)
     walk.problems += [problem] if problem is not None else []
     if decl.over is None and scope.loops:
         walk.say(
             where, "goes through the rows in order, and rows in a loop are in none", "over a list field, or before it"
         )
-    if decl.over is None and callable(decl.init) and not isinstance(decl.init, type):
+    if decl.over is None and is_asked(decl.init):
         walk.say(where, "init must be a value where the scan goes through the rows: there is no row yet")
     carried = carried_by(decl)
     facts = (decl.over, asked_facts(decl.init), asked_facts(decl.function) if decl.function is not None else "")
     head = append_control(walk, decl, upstream, scope, facts=facts)
-    where = place_of(walk, head)
+    where = where_of(walk, head)
     items: list[Any] = []
-    inner = scope.aside(loops=(*scope.loops, head))
-    entry = walk.entry(f"{walk.nodes[head].id}/body", head, inner)
+    entry, inner = _open_body(walk, head, scope)
     enters = _of(ScanItem, carried.carry, item_type)
     change(walk, entry, input_type=enters, output_type=enters)
-    inner.names["turn"] = Reference("turn", int, entry, source=f"the turn of {where}")
     body = (body_apply(decl),) if decl.function is not None else decl.body
     last = walk.line(body, entry, inner, items, f"{where}, its body")
     outline.append(outlined(walk, head, _over_words(decl), [{"name": "body", "items": items}]))
     if inner.many:
         walk.say(where, "its body makes several rows of one", "gather() at its end")
-    _close_body(walk, head, entry, last, inner, enters)
+    _close_body(walk, entry, last, inner, enters)
     carried = _checked_carry(walk, carried, walk.nodes[last].output_type, where)
     output = carried.output if decl.over is None else _of(Scanned, carried.carry, carried.output)
-    merge = append_merge(walk, head, [head], output, scope)
-    way = Way("body", None, entry, last)
-    change(
-        walk, head, ways=(way,), out=merge, output_type=output, carried=carried,
-        signature=digest(walk.nodes[head].signature, walk.nodes[last].signature),
-    )  # fmt: skip
-    change(walk, merge, signature=digest("merge", walk.nodes[head].signature))
+    merge = _close_head(walk, Way("body", None, entry, last), output, scope, carried=carried)
     return see_compound(walk, head, merge, scope)
 
 

@@ -31,6 +31,7 @@ SHOWN = ("step", "apply", "join", "gather", "delay", "cond", "switch", "while_lo
 """The kinds of nodes that people hear of."""
 GATES = ("cond", "switch")
 HEADS = ("while_loop", "scan")
+CONTROL = (*GATES, *HEADS, "delay", "gather")
 
 Decl = Step | Apply | Switch | Loop | Scan | Delay | Gather
 

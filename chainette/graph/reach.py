@@ -115,11 +115,16 @@ def _composed(intake: Intake, cast: Callable[[Any], Any]) -> Callable[[Row], Any
             if what == "alias":
                 drawn[name] = values_of(alias_row(row, source))
             else:
-                drawn[name] = row.value if what == "main" else _field(row.value, source)
+                drawn[name] = row.value if what == "main" else field_of(row.value, source)
         return cast(drawn)
 
     return compose
 
 
-def _field(value: Any, name: str) -> Any:
+def field_of(value: Any, name: str) -> Any:
+    """Of a model or a dict.
+
+    Raises:
+        Exception: there is none, or a property of the user's raised.
+    """
     return value[name] if isinstance(value, dict) else getattr(value, name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainette.chain import Apply, Scan, ScanItem
-from chainette.chain.asking import is_async
+from chainette.chain.asking import is_asked, is_async
 from chainette.chain.shape import Shape
+from chainette.graph.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def carried_by(decl: Scan) -> Carried:
     names = _names(decl.function)
     carry = hints.get(names[0], Any) if names else Any
     if carry is Any:
-        carry = hints_of_init(decl.init)
+        carry = _type_of_init(decl.init)
     given = hints.get("return", Any)
     if typing.get_origin(given) is tuple and len(typing.get_args(given)) == 2:
         first, second = typing.get_args(given)
@@ -52,10 +53,15 @@ def carried_by(decl: Scan) -> Carried:
     return Carried(carry, carry if carry is not Any else given, pairs=False)
 
 
-def hints_of_init(init: Any) -> Any:
-    if callable(init) and not isinstance(init, type):
+def _type_of_init(init: Any) -> Any:
+    if is_asked(init):
         return _hints(init).get("return", Any)
     return type(init) if init is not None else Any
+
+
+def is_row_scan(node: Node) -> bool:
+    """Whether it goes through the rows, so that what becomes of one hangs on all before it."""
+    return isinstance(node.decl, Scan) and node.decl.over is None
 
 
 def body_apply(decl: Scan) -> Apply:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainette.chain import Apply, Branch, Chain, Delay, Loop, Step, Switch, Taking
+from chainette.chain.asking import asked_type
 
 
 def input_type(chain: Chain) -> Any:
@@ -24,7 +25,8 @@ def _first(item: Any, seen: frozenset[int]) -> Any:
     if isinstance(item, Taking):
         return Any
     if isinstance(item, Switch):
-        return _first_of([_line(steps, seen) for _, steps in item.ways])
+        asked = Any if isinstance(item.key, str) else asked_type(item.key)
+        return _first_of([asked, *(_line(steps, seen) for _, steps in item.ways)])
     if isinstance(item, Chain) and item.input_model is not None:
         return item.input_model
     if isinstance(item, Chain | Branch | Loop):
@@ -37,8 +39,11 @@ def _first(item: Any, seen: frozenset[int]) -> Any:
 def _line(steps: Any, seen: frozenset[int]) -> Any:
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         return Any
-    item = next((item for item in steps if not isinstance(item, Delay)), None)
-    return _first(item, seen) if item is not None else Any
+    for item in steps:
+        type_ = _first(item, seen)
+        if type_ is not Any or not isinstance(item, Delay | Switch):
+            return type_
+    return Any
 
 
 def _first_of(types: list[Any]) -> Any:

@@ -211,7 +211,8 @@ def _stage_of(
     for node in graph.nodes:
         earliest = max((stage_of[source] for source in sources[node.index]), default=0)
         earliest = max(earliest, first[segment_of[node.index]])
-        earliest = max(earliest, of_loop.get(node.index, 0))  # a head and its body are at work together
+        if node.kind == "scan":  # rows wait before it for those in its body
+            earliest = max(earliest, of_loop.get(node.index, 0))
         if node.loops:
             earliest = of_loop.get(node.loops[0], earliest)
         stage_of[node.index] = part_of.get(node.index, earliest)

@@ -19,10 +19,12 @@ from chainette.errors import ChainError, PlanError, Problem
 from chainette.executor.apply_fit import device_misfits, process_problems, takes_devices
 from chainette.files import folder_name
 from chainette.graph import Graph, Node, build, type_name
+from chainette.graph.loops import is_asked_one_by_one
+from chainette.graph.nodes import CONTROL
 from chainette.graph.signature import schema_of
 from chainette.plan import Plan, make_plan
 from chainette.prompts import CompiledPrompt, compile_prompts
-from chainette.run.controls import CONTROL, ONE_BY_ONE, control_report, is_asked_one_by_one, loops_of, shown_id
+from chainette.run.controls import ONE_BY_ONE, control_report, loops_of, shown_id
 from chainette.run.options import RunOptions
 from chainette.run.schemas import schema_problems, unenforced, with_grammars
 from chainette.specs import Capabilities, EngineRegistry, EngineSpec, engines_here

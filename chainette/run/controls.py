@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from chainette.chain import Apply, Delay, Gather, Loop, Scan, Switch
-from chainette.chain.asking import asked_words
+from chainette.chain import Delay, Gather, Loop, Scan, Switch
+from chainette.chain.asking import asked_words, is_asked
 from chainette.files.json_text import encode
 from chainette.graph import Graph, Node, type_name
 from chainette.graph.nodes import Way
 from chainette.graph.signature import bound_to, source_of
 
-CONTROL = ("cond", "switch", "while_loop", "scan", "delay", "gather")
 ONE_BY_ONE = "inside a loop a function on lists gets one row at a time"
 
 
@@ -58,7 +56,7 @@ def control_report(graph: Graph, node: Node) -> dict[str, Any]:
             told |= {"until": asked_words(decl.until), "max_iterations": decl.max_iterations, "feed": decl.feed}
             told |= {"at_least_once": decl.at_least_once, "keep": decl.keep}
         case Scan():
-            init = asked_words(decl.init) if _is_function(decl.init) else repr(_init(decl.init))
+            init = asked_words(decl.init) if is_asked(decl.init) else repr(_init(decl.init))
             told |= {"over": decl.over or "the rows", "init": init, "keep": decl.keep}
         case Delay():
             told["seconds"] = decl.seconds
@@ -76,13 +74,6 @@ def loops_of(graph: Graph, node: Node) -> list[str]:
     return [graph.nodes[index].id for index in node.loops]
 
 
-def is_asked_one_by_one(node: Node) -> bool:
-    """Whether it is a function on lists that never sees more than one row."""
-    if not isinstance(node.decl, Apply) or not node.loops:
-        return False
-    return node.decl.shape.takes == "list" and not node.decl.shape.one_for_one
-
-
 def shown_id(graph: Graph, index: int) -> str:
     """The id people know for a node: of an entry that of the node before it, of a way's end that of the whole."""
     node = graph.nodes[index]
@@ -98,13 +89,9 @@ def _asked(name: str, asked: Any) -> dict[str, Any]:
 
 
 def _init(init: Any) -> Any:
-    if _is_function(init):
+    if is_asked(init):
         return {"source": source_of(init), "bound": bound_to(init)}
     return json.loads(encode(init))
-
-
-def _is_function(init: Any) -> bool:
-    return callable(init) and not inspect.isclass(init)
 
 
 def _way(graph: Graph, way: Way) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from chainette.executor import Outcome
 from chainette.files.remote_names import without_passwords
 from chainette.files.run_folder import RunFolder
 from chainette.graph import Graph, Node, type_name
+from chainette.graph.nodes import CONTROL
 from chainette.graph.signature import bound_to, code_of, schema_of, step_facts
 from chainette.observe import utc
 from chainette.run.checking import Checked, intake_words
-from chainette.run.controls import CONTROL, control_record, loops_of, shown_id
+from chainette.run.controls import control_record, loops_of, shown_id
 from chainette.run.costs import Costs
 from chainette.run.options import RunOptions
 

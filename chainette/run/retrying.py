@@ -21,7 +21,8 @@ from chainette.files.reading import RunReader
 from chainette.files.recorded_inputs import as_read
 from chainette.files.recovery import Recovered
 from chainette.graph import INPUT_ID, Graph
-from chainette.graph.run_scope import barriers
+from chainette.graph.run_scope import is_barrier
+from chainette.graph.scans import is_row_scan
 from chainette.rows import Absent, Again, Failure, InputChunk, source_of
 from chainette.run.earlier import Earlier
 from chainette.run.opening import Opening
@@ -68,14 +69,16 @@ def open_retry(chain: Chain, options: RunOptions) -> Opening | RunResult:
 def _refuse_barriers(graph: Graph, path: Path, old: Mapping[str, Any]) -> None:
     """
     Raises:
-        RunFolderError: a function saw all rows at once, so a healed row could change what became of any other.
+        RunFolderError: a function saw all rows at once or what the rows before carried, so a healed row could change
+            what became of any other.
     """
-    seen = barriers(graph.nodes)
-    if not seen:
+    seen = next((node for node in graph.nodes if is_barrier(node) or is_row_scan(node)), None)
+    if seen is None:
         return
     target = (old.get("call") or {}).get("target") or "…"
+    does = "works on all rows of the run at once" if is_barrier(seen) else "carries a value from row to row"
     raise RunFolderError(
-        f'apply "{seen[0].id}" works on all rows of the run at once, so rows cannot be healed in their places; '
+        f'{seen.kind} "{seen.id}" {does}, so rows cannot be healed in their places; '
         f"a new run makes only the failed calls again: chainette run {target} -i … --reuse {path.name}"
     )
 

@@ -50,4 +50,5 @@ def render(task: str, scope: dict[str, object]) -> tuple[str, str]:
         return "Repeat.", str(scope["text"])
     example, system, user = PROMPTS[task]
     known = constants(example)
-    return known[system], _template(known[user]).render(scope)
+    # In its chain the summary's prompt finds the facts of the review in the step that extracted them.
+    return known[system], _template(known[user]).render({"extract": scope, **scope})

@@ -19,11 +19,10 @@ from examples import reviews
 HELD_OUT = Path(__file__).with_name("heldout")
 
 
-class Joined(reviews.Extract):
-    """What the summary is written from: the row and both aliases."""
+class Joined(reviews.Verdicts):
+    """What the summary is written from: the extracted facts and both verdicts."""
 
-    fr: reviews.Verdict
-    es: reviews.Verdict
+    extract: reviews.Extract
 
 
 STEPS: dict[str, Step] = {
@@ -48,7 +47,8 @@ def generated(task: str, count: int) -> list[dict[str, Any]]:
 
 def exact_share(task: str, rows: Sequence[dict[str, Any]]) -> float:
     """Of the rows, how many came back just as expected."""
-    result = Chain(name=f"Held-out {task}", steps=[STEPS[task]]).run([row["input"] for row in rows])
+    inputs = [{"extract": row["input"], **row["input"]} for row in rows]
+    result = Chain(name=f"Held-out {task}", steps=[STEPS[task]]).run(inputs)
     answers = {id: answer.model_dump() for id, answer in zip(result.outputs.ids, result.outputs, strict=True)}
     return sum(answers.get(str(n)) == row["expected"] for n, row in enumerate(rows)) / len(rows)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from chainette import Branch, Chain, ChainError, TracedChain, apply, chain, cond, gather, while_loop
+from chainette import Branch, Chain, ChainError, TracedChain, apply, chain, cond, gather, scan, while_loop
 from chainette.graph import build
 from tests.models import Answer, Number, Question, Summary, step
 
@@ -262,7 +262,42 @@ def test_a_row_in_a_function_of_the_chain_is_refused():
     assert 'apply "look" has <the row of input "q"' in refusal(p)
 
 
+class Holds:
+    def __init__(self, row) -> None:
+        self.row = row
+
+    def __call__(self, answer: Answer) -> Answer:
+        return self.row
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        lambda row: cond("text", [apply(lambda a: row, id="look")]),
+        lambda row: Chain(name="inner", steps=[[Branch("b", [apply(lambda a: row, id="look")])]]),
+        lambda row: scan(lambda carry, item: row, None, 0),
+        lambda row: scan(lambda carry, item: item, None, row),
+        lambda row: apply(Holds(row)),
+    ],
+)
+def test_a_row_in_a_function_further_in_is_refused(node):
+    def c(q: Question) -> Answer:
+        return node(qa(q))(fr(q))
+
+    assert 'has <the row of step "qa"' in refusal(c)
+
+
+def test_a_row_in_a_prompt_further_in_is_refused():
+    def c(q: Question) -> Answer:
+        return cond("text", [step("again", Answer, Answer, f"Say again: {[q]}")])(qa(q))
+
+    assert 'a prompt of step "again" has <the row of input "q"' in refusal(c)
+
+
 def test_rows_and_values_do_not_go_together():
+    def loud(q: Question, tone: str) -> Answer:
+        return qa(q)
+
     def mixed(q: Question) -> Summary:
         return agg(fr=qa(q), es=Answer(answer="x"))
 
@@ -275,7 +310,11 @@ def test_rows_and_values_do_not_go_together():
     def two(q: Question) -> Summary:
         return agg(qa(q), q)
 
+    def parameter(q: Question) -> Answer:
+        return chain(loud)(q, tone="high")
+
     assert "not there yet and a value at once" in refusal(mixed)
+    assert "loud.with_params(tone=…)(row)" in refusal(parameter)
     assert 'got a value while "value" is traced' in refusal(value)
     assert "rows inside a list" in refusal(listed).replace("a second time", "") or "used a second time" in refusal(
         listed

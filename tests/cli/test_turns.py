@@ -289,6 +289,33 @@ def counted(entered: int, done: int = 0, failed: int = 0) -> NodeCount:
     return NodeCount(entered=entered, done=done, made=done, failed=failed, running=entered - done - failed)
 
 
+GATHERED = """
+from pydantic import BaseModel
+from chainette import Chain, apply, gather
+
+class Text(BaseModel):
+    text: str
+
+def words(row: Text) -> list[Text]:
+    return [Text(text=word) for word in row.text.split()]
+
+def longest(words: list[Text]) -> Text:
+    return max(words, key=lambda word: len(word.text))
+
+chain = Chain(name="Longest", steps=[apply(words, yield_output=False), gather(), apply(longest)])
+"""
+
+
+def test_a_node_that_writes_no_rows_is_told_so_and_not_that_its_rows_are_lost(project: Project) -> None:
+    (project.folder / "longest.py").write_text(GATHERED)
+    project.call("run", "longest.py", "-i", "in.jsonl", "-o", "runs/longest", "-q")
+    assert "no rows at gather: a gather writes none" in project.call("show", "longest", "gather")
+    assert "no rows at words: its rows are not written" in project.call("show", "longest", "words")
+    way = project.call("show", "longest", "longest", "0")
+    assert "its rows are not written" in way
+    assert "never got here" not in way
+
+
 def test_the_live_view_expects_in_a_way_its_share_of_the_rows() -> None:
     nodes = tuple((id, "step", id) for id in ("first", "gate", "long", "last"))
     state = RunState()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -42,6 +43,26 @@ def small_stage(_stages: tuple[Stage, Stage]) -> Iterator[Stage]:
     """Runs of 600 rows, for what does not depend on how many there are."""
     with _stages[1].emptied():
         yield _stages[1]
+
+
+@pytest.fixture(scope="session")
+def _construct_stages(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stage, Stage]:
+    place, file = tmp_path_factory.mktemp("constructs"), Path(__file__).with_name("constructs.py")
+    return Stage(place / "chain", server, 200, f"{file}:chain"), Stage(place / "mix", server, 200, f"{file}:shuffling")
+
+
+@pytest.fixture
+def construct_stage(_construct_stages: tuple[Stage, Stage]) -> Iterator[Stage]:
+    """Runs of 200 rows through every construct."""
+    with _construct_stages[0].emptied():
+        yield _construct_stages[0]
+
+
+@pytest.fixture
+def shuffling_stage(_construct_stages: tuple[Stage, Stage]) -> Iterator[Stage]:
+    """The same with rows that go on in another order each time."""
+    with _construct_stages[1].emptied():
+        yield _construct_stages[1]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -58,8 +58,9 @@ class Played:
 class Stage:
     """Inputs, an engines file and the undisturbed runs. Everything lies below `place`."""
 
-    def __init__(self, place: Path, server: Server, rows: int) -> None:
+    def __init__(self, place: Path, server: Server, rows: int, chain: str = CHAIN) -> None:
         self.place = place
+        self.chain = chain
         self.server = server
         self.inputs = place / "in.jsonl"
         self.engines = place / "engines.yml"
@@ -106,7 +107,7 @@ class Stage:
         return self.place / f"{run.name}.log"
 
     def begin(self, played: Played) -> Program:
-        words = ["run", CHAIN, "-i", str(self.inputs), "-f", str(self.engines), "-o", str(played.run), "-q"]
+        words = ["run", self.chain, "-i", str(self.inputs), "-f", str(self.engines), "-o", str(played.run), "-q"]
         return self._start(played, *words, *played.layout.options, *played.options)
 
     def begin_and_do(self, share: float, played: Played) -> Program:
@@ -177,6 +178,34 @@ def killed(stage: Stage, layout: Layout, options: Sequence[str], random: Random,
             break
     stage.finish(played)
     return played
+
+
+def disturb(
+    stage: Stage,
+    seed: int,
+    layout: Layout,
+    chunk_size: int,
+    kills: int,
+    unlike: Callable[[Path, Path], list[str]] = disk.differences,
+) -> Iterator[tuple[Played, int]]:
+    """Runs with so many kills in all, each with the number of its differences.
+
+    Raises:
+        AssertionError: there are any, or a call was made again that was in the log.
+    """
+    random = Random(seed)
+    expected, whole = stage.undisturbed(layout)
+    for _ in range(10 * kills):
+        played = killed(stage, layout, ["--chunk-size", str(chunk_size)], random, kills)
+        differences = unlike(expected, played.run)
+        yield played, len(differences)
+        assert not differences, f"{chr(10).join(differences[:20])}\n{stage.story(played)}"
+        twice = played.calls - whole.calls
+        assert twice == sum(played.unlogged), f"{twice} calls were made again, {stage.story(played)}"
+        kills -= len(played.moments)
+        if kills <= 0:
+            return
+    raise AssertionError(f"{kills} processes too many ended before the moment to kill them")
 
 
 def strike(stage: Stage, played: Played, moment: Moment) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from tests.crash import disk
 from tests.crash.conftest import KILLS
 from tests.crash.moments import commit
-from tests.crash.play import Layout, Played, Stage, killed, strike
+from tests.crash.play import Layout, Played, Stage, disturb, strike
 
 pytestmark = pytest.mark.crash
 
@@ -36,19 +36,7 @@ def _long(kills: int) -> list[tuple[int, Layout, int, int]]:
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     stage: Stage, tally: list[tuple[Played, int]], seed: int, layout: Layout, chunk_size: int, kills: int
 ) -> None:
-    random = Random(seed)
-    _, whole = stage.undisturbed(layout)
-    for _ in range(10 * kills):
-        played = killed(stage, layout, ["--chunk-size", str(chunk_size)], random, kills)
-        differences = stage.same(played)
-        tally.append((played, len(differences)))
-        assert not differences, f"{chr(10).join(differences[:20])}\n{stage.story(played)}"
-        twice = played.calls - whole.calls
-        assert twice == sum(played.unlogged), f"{twice} calls were made again, {stage.story(played)}"
-        kills -= len(played.moments)
-        if kills <= 0:
-            return
-    pytest.fail(f"{kills} processes too many ended before the moment to kill them")
+    tally.extend(disturb(stage, seed, layout, chunk_size, kills))
 
 
 def test_a_killed_run_that_takes_its_calls_from_another_makes_none_when_it_goes_on(small_stage: Stage) -> None:

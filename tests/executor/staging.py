@@ -61,12 +61,15 @@ def checked_chain(chain: Chain, *, lazy: bool = True, **script: Any) -> Checked:
 
 
 def staged(plan: Plan, graph: Graph, turn_of: Mapping[str, int]) -> Plan:
-    """The plan in stages: each step not before its turn (by its id), nor before what it is made of."""
+    """The plan in stages: each step not before its turn (by its id), nor before what it is made of; a loop in one."""
     stage_of: dict[int, int] = {}
     for node in graph.nodes:
-        sources = {node.parent, *(branch.last for branch in node.branches)} - {-1}
+        ways = graph.nodes[node.head].ways if node.kind == "merge" else ()
+        sources = {node.parent, *(branch.last for branch in node.branches), *(way.last for way in ways)} - {-1}
+        outermost = node.loops[0] if node.loops else node.index
+        together = {node.id, *(inner.id for inner in graph.nodes if inner.loops[:1] == (outermost,))}
         before = max((stage_of[source] for source in sources), default=0)
-        stage_of[node.index] = max(before, turn_of.get(node.id, 0))
+        stage_of[node.index] = max(before, *(turn_of.get(id, 0) for id in together))
     stages = []
     for number in range(max(stage_of.values()) + 1):
         engines = dict.fromkeys(plan.engine_of[node.index] for node in graph.steps if stage_of[node.index] == number)

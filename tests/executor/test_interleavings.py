@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chainette import Chain, ScanItem, scan
 from chainette.engine.protocol import Answer, Engine
 from chainette.engine.scripted import ScriptedEngine
 from chainette.errors import EngineDiedError
@@ -28,12 +29,29 @@ from chainette.graph import INPUT_ID
 from chainette.run import Checked, RunOptions, check
 from chainette.specs import EngineSpec, default_registry
 from tests.folders import IN_MEMORY, derived, made_once
+from tests.models import step
+from tests.run.looping import PLAIN, Final, Sum, every_construct, tasks
 from tests.run.pipeline import ANSWERS, FAULTS, chain, items
 
-ROWS = items(12)
+IN_LOOPS = [{"kind": "mismatch", "containing": text} for text in ("in turn 2", "page 3.1", "vote on task 2 ", "then é")]
 SPEC = EngineSpec.parse(
-    {"name": "stand_in", "backend": "scripted", "model": "m", "script": {"answers": ANSWERS, "faults": FAULTS}}
+    {
+        "name": "stand_in",
+        "backend": "scripted",
+        "model": "m",
+        "script": {"answers": ANSWERS, "faults": [*FAULTS, *IN_LOOPS]},
+    }
 )
+
+
+def with_a_story() -> Chain:
+    """Every construct, and a carry through the rows that come out, one by one."""
+    body = step("digest", ScanItem[Sum, Final], Sum, "{{ carry.summary }} then {{ item.text }}", **PLAIN)
+    return Chain("story", [every_construct(), scan([body], over=None, init=Sum(summary="once"), id="story")])
+
+
+Work = tuple[list[Any], Checked]
+"""Rows, and the chain for them, looked at."""
 
 
 class AnyOrder:
@@ -74,9 +92,9 @@ class AnyOrder:
 class Played:
     """The pipeline in a folder, by an engine and an executor and nothing else."""
 
-    def __init__(self, path: Path, checked: Checked, chunk_size: int, max_lines: int) -> None:
+    def __init__(self, path: Path, work: Work, chunk_size: int, max_lines: int) -> None:
         self.path = path
-        self._checked = checked
+        self._rows, self._checked = work
         self._chunk_size = chunk_size
         self._max_lines = max_lines
 
@@ -117,7 +135,7 @@ class Played:
             past=past,
         )
         validate = RowValidator(checked.graph.input_type)
-        source = open_input(ROWS, columns=None, model_fields=[], limit=None)
+        source = open_input(self._rows, columns=None, model_fields=[], limit=None)
 
         def chunks() -> Any:
             for index, raw in enumerate(source.chunks(self._chunk_size, before.rows), folder.before.chunk + 1):
@@ -128,27 +146,27 @@ class Played:
         await executor.run(chunks())
 
 
-@pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+@pytest.fixture(scope="module", params=["straight", "every construct"])
+def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Work:
     before = default_registry.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("empty"))  # no engines.yml here
         default_registry.add(SPEC)
-        found = check(chain(), RunOptions())
+        found = check(chain() if request.param == "straight" else with_a_story(), RunOptions())
     default_registry.replace(before)
     found.require()
-    return found
+    return (items(12) if request.param == "straight" else tasks(12)), found
 
 
 @pytest.fixture(scope="module")
-def expected(checked: Checked, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, bytes]]:
+def expected(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, bytes]]:
     """The files with so many lines a part, made row by row."""
     known: dict[int, dict[str, bytes]] = {}
 
     def files(max_lines: int) -> dict[str, bytes]:
         if max_lines not in known:
             path = tmp_path_factory.mktemp("expected") / "run"
-            Played(path, checked, 1, max_lines).play(AnyOrder(1, Random(0), 10_000), 1)
+            Played(path, work, 1, max_lines).play(AnyOrder(1, Random(0), 10_000), 1)
             known[max_lines] = derived(path)
         return known[max_lines]
 
@@ -162,10 +180,10 @@ def expected(checked: Checked, tmp_path_factory: pytest.TempPathFactory) -> Call
     open_rows=st.integers(1, 20),
     max_lines=st.sampled_from([1, 2, 3, 5, 100]),
     seed=st.integers(0, 10_000),
-    ends=st.lists(st.integers(0, 40), max_size=3),
+    ends=st.lists(st.integers(0, 90), max_size=3),
 )
 def test_neither_order_nor_window_nor_chunks_nor_cuts_change_a_byte(
-    checked: Checked,
+    work: Work,
     expected: Callable[[int], dict[str, bytes]],
     chunk_size: int,
     window: int,
@@ -176,7 +194,7 @@ def test_neither_order_nor_window_nor_chunks_nor_cuts_change_a_byte(
 ) -> None:
     random = Random(seed)
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
-        played = Played(Path(place) / "run", checked, chunk_size, max_lines)
+        played = Played(Path(place) / "run", work, chunk_size, max_lines)
         for dies_after in (*ends, 10_000):
             try:
                 played.play(AnyOrder(window, random, dies_after), open_rows)

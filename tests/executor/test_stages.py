@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chainette import Branch, Chain, apply
+from chainette import Branch, Chain, ScanItem, apply, cond, scan
 from chainette.errors import EngineDiedError
 from tests.executor.staging import House, Item, Play, ask, checked_chain, staged
 from tests.folders import calls, derived, made_once
@@ -285,4 +285,32 @@ def test_a_hundred_rows_deep_is_not_too_deep_to_park(tmp_path):
     pair = Pair(chain, tmp_path, TURNS, rows=ROWS[:4])
     pair.staged.go(pair.house())
     assert pair.staged.warnings == []
+    assert derived(pair.staged.path) == pair.files()
+
+
+def carried(item: ScanItem[Item, Item]) -> Item:
+    return Item(text=f"{item.item.text} after {item.carry.text[:8]}")
+
+
+def running(carry: str, item: Item) -> tuple[str, Item]:
+    return item.text, Item(text=f"{item.text} after {carry}")
+
+
+def is_even(item: Item) -> bool:
+    return int(item.text.split()[1]) % 2 == 0
+
+
+def test_a_chunk_behind_another_at_a_scan_has_its_turn_in_the_scans_stage_whatever_else_it_waits_for(tmp_path):
+    told = scan([apply(carried), ask("told", "a")], over=None, init=Item(text="nothing"), id="story")
+    group = [Branch("told", [told]).join(), Branch("later", [ask("late", "b")]).join()]
+    pair = Pair(Chain(name="c", steps=[group]), tmp_path, {"story": 1, "late": 2})
+    pair.staged.go(pair.house())
+    assert derived(pair.staged.path) == pair.files()
+
+
+def test_a_chunk_that_must_wait_at_a_scan_on_one_side_still_goes_through_that_on_the_other(tmp_path):
+    told = scan([apply(carried), ask("told", "a")], over=None, init=Item(text="nothing"), id="story")
+    sides = cond(is_even, [told], [scan(running, over=None, init="nothing", id="other")])
+    pair = Pair(Chain(name="c", steps=[sides]), tmp_path, {"story": 1})
+    pair.staged.go(pair.house())
     assert derived(pair.staged.path) == pair.files()

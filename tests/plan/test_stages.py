@@ -270,6 +270,14 @@ LOOPS = [
         3,
     ),
     (
+        "before what takes what comes out of it",
+        [ask("c", "B"), loop("l", ask("a", "A")), ask("d", "B")],
+        1,
+        {"A": {}, "B": {}},
+        [["c", "l"], ["a"], ["d"]],
+        3,
+    ),
+    (
         "two loops one after the other",
         [loop("l", ask("a", "A"), ask("b", "B")), loop("m", ask("c", "B"), ask("d", "C"))],
         1,

@@ -90,7 +90,11 @@ def test_a_function_that_looks_across_rows_may_drop_some():
     assert pairs(run(distinct, rows).outputs) == [("0", 1), ("1", 2), ("3", 3)]
 
 
-@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, GeneratorExit])
+class Panic(BaseException):
+    """As a library's that is no `Exception`."""
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, GeneratorExit, Panic])
 @pytest.mark.parametrize("shape", ["row", "list", "async"])
 def test_whatever_user_code_raises_is_the_failure_of_one_row(raised, shape):
     def touchy(n: Number) -> Number:

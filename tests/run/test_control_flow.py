@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -12,6 +13,7 @@ from chainette import (
     Branch,
     Chain,
     ChainError,
+    RunFolderError,
     ScanItem,
     apply,
     cond,
@@ -21,6 +23,7 @@ from chainette import (
     switch,
     while_loop,
 )
+from chainette.run import check
 from tests.folders import calls, counts, derived, made_once
 from tests.models import Answer, Number, Question, Summary, step
 from tests.run.looping import every_construct, tasks
@@ -238,6 +241,39 @@ def test_a_predicate_may_be_async(tmp_path):
     assert values(Chain("c", [cond(asked, [times(2)])]).run(numbers(1, 2), tmp_path / "run").outputs) == [1, 4]
 
 
+def test_an_async_predicate_is_asked_about_rows_of_all_chunks_at_once(tmp_path):
+    both = asyncio.Barrier(2)
+
+    async def asked(number: Number) -> bool:
+        async with asyncio.timeout(20):
+            await both.wait()
+        return True
+
+    chain = Chain("c", [cond(asked, [times(2)])], chunk_size=1)
+    assert values(chain.run(numbers(1, 2), tmp_path / "run").outputs) == [2, 4]
+
+
+def test_an_async_predicate_that_cancels_itself_fails_its_row(tmp_path):
+    async def asked(number: Number) -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+        return True
+
+    result = Chain("c", [cond(asked, [times(2)])]).run(numbers(1), tmp_path / "run")
+    assert failures(result) == [("0", "cond", "route")]
+
+
+def test_a_key_that_cannot_be_shown_fails_its_row_as_any_other(tmp_path):
+    class Shy:
+        def __repr__(self) -> str:
+            raise ValueError("not to be seen")
+
+    result = Chain("c", [switch(lambda number: Shy(), {1: [times(2)]})]).run(numbers(1), tmp_path / "run")
+    assert [failure.message for failure in result.failed] == ["no case for a Shy; the cases are 1"]
+
+
 def test_a_predicate_that_raises_fails_its_row_with_the_place(tmp_path):
     def asked(number: Number) -> bool:
         return 1 // number.value > 0
@@ -358,16 +394,27 @@ def test_a_run_with_every_construct_that_was_cut_off_ends_as_an_undisturbed_one(
     assert made_once(run)
 
 
-def test_a_scan_through_the_rows_goes_on_where_it_was_cut_off(stand_in, cut_off, tmp_path):
+@pytest.mark.parametrize("open_rows", [16_384, 3])
+def test_a_scan_through_the_rows_goes_on_where_it_was_cut_off(stand_in, cut_off, tmp_path, open_rows):
     def chain() -> Chain:
         read = step("read", ScanItem[Summary, Question], Summary, "{{ carry.summary }} then {{ item.text }}", **PLAIN)
         return Chain("c", [scan([read], over=None, init=Summary(summary=""))], input_model=Question, chunk_size=3)
 
     rows = [{"text": f"row {n}."} for n in range(20)]
-    run = cut_off(8, rows=rows, of=chain())
+    run = cut_off(8, rows=rows, of=chain(), open_rows=open_rows)
     assert chain().run(rows, resume=run).state == "done"
     whole = chain().run(rows, tmp_path / "whole").folder
     assert derived(run) == derived(whole)
+
+
+def test_a_row_behind_a_scan_through_the_rows_is_not_healed_in_its_place(tmp_path):
+    def running(carry: int, item: Number) -> int:
+        return carry + 1 // item.value
+
+    chain = Chain("c", [scan(running, over=None, init=0)], input_model=Number)
+    run = chain.run(numbers(1, 0, 1), tmp_path / "run").folder
+    with pytest.raises(RunFolderError, match=r'scan "scan" carries a value from row to row.*--reuse run'):
+        chain.run(None, retry=run)
 
 
 def test_a_joined_branch_may_have_control_flow_in_it(tmp_path):
@@ -397,3 +444,47 @@ def test_failed_rows_of_every_construct_are_healed_in_their_places(stand_in, tmp
     whole = every_construct().run(tasks(24), tmp_path / "whole", **options).folder
     assert derived(run) == derived(whole)
     assert rows_of(run) == rows_of(whole)
+
+
+def test_a_chain_that_begins_with_a_cond_takes_what_its_predicate_takes(tmp_path):
+    result = Chain("c", [cond(even, []), apply(add_one)]).run([{"value": 1}], tmp_path / "run")
+    assert values(result.outputs) == [2]
+
+
+def test_a_predicate_that_returns_something_to_await_is_not_taken_for_true(tmp_path):
+    async def asked(number: Number) -> bool:
+        return False
+
+    result = Chain("c", [cond(lambda row: asked(row), [times(2)])], input_model=Number).run(
+        numbers(1), tmp_path / "run"
+    )
+    assert failures(result) == [("0", "cond", "route")]
+    assert "make it async def" in result.failed[0].message
+
+
+class Tool(BaseModel):
+    tool: Literal["add", "stop"]
+
+
+def test_a_case_that_the_key_can_never_be_is_an_error_with_the_nearest(tmp_path):
+    chain = Chain("c", [switch("tool", {"ad": [], "stop": []})], input_model=Tool)
+    with pytest.raises(ChainError, match=r"its key is never 'ad' \(did you mean \"add\"\?\)"):
+        chain.run([{"tool": "add"}], tmp_path / "run")
+
+
+def test_a_value_without_a_case_is_warned_about_before_the_run():
+    chain = Chain("c", [switch("tool", {"add": []})], input_model=Tool)
+    assert (
+        "switch \"switch\": has no case for 'stop': such rows will fail (a case or a default)" in check(chain).warnings
+    )
+
+
+def test_a_scans_function_takes_a_carry_and_an_item():
+    with pytest.raises(ChainError, match=r"body must take \(carry, item\), not \(a\)"):
+        scan(lambda a: a, over="pages", init=0)
+
+
+def test_a_scans_function_that_gives_pairs_without_saying_so_is_told_what_to_write(tmp_path):
+    chain = Chain("c", [scan(lambda carry, item: (carry + item, item), over="pages", init=0)], input_model=Pages)
+    result = chain.run([{"pages": [1]}], tmp_path / "run")
+    assert "annotate it -> tuple[carry, output]" in result.failed[0].message

@@ -190,6 +190,17 @@ def test_a_function_that_processes_cannot_import_is_refused_before_the_run(tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_stands_in_a_chain_file_is_refused_as_what_a_process_gets(tmp_path):
+    (tmp_path / "chain.yml").write_text(
+        "name: numbers\n"
+        "models: {Number: {value: int}}\n"
+        'steps: [{apply: "copy:copy", input_model: Number, workers: process}]\n'
+    )
+    with pytest.raises(ChainError, match=r"Number is no class of a module, but of \S+chain\.yml"):
+        Chain.from_yaml(tmp_path / "chain.yml").run(numbers(2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 STEPS_FILE = """
 from pydantic import BaseModel
 from chainette import Chain, apply
@@ -221,6 +232,14 @@ def test_a_chain_from_a_file_runs_in_worker_processes(name, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "out" / "steps" / "double" / "000.jsonl").read_text().splitlines()
     assert [json.loads(line)["value"] for line in lines] == [2, 4]
+
+
+def test_a_module_that_starts_a_run_when_it_is_loaded_is_told_so_and_its_workers_start_no_others(tmp_path):
+    (tmp_path / "script.py").write_text(STEPS_FILE + 'chain.run([{"value": 1}])\n')
+    done = python("-c", "import runpy; runpy.run_path('script.py')", cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'put the run under `if __name__ == "__main__":`' in done.stderr
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 def test_functions_of_a_script_that_guards_its_run_work_in_processes(tmp_path):

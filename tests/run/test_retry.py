@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 from pydantic import BaseModel, field_validator
 
-from chainette import Branch, Chain, ChainError, EngineDiedError, RunFolderError, apply
+from chainette import Branch, Chain, ChainError, Drop, EngineDiedError, RunFolderError, apply, cond, while_loop
 from chainette.files.healing import complete_swap
 from chainette.files.reading import RunReader
 from tests.folders import calls, counts, derived, everything, lines, status
@@ -140,6 +140,39 @@ def test_a_function_that_works_now_heals_its_rows_without_a_call(stand_in, tmp_p
     assert result.rows_out == 5
     assert [row["_id"] for row in lines(tmp_path / "run/steps/careful/000.jsonl")] == [str(n) for n in range(5)]
     assert not (tmp_path / "run/failed").exists()
+
+
+def test_rows_dropped_on_the_different_ways_of_failed_rows_are_counted_once(tmp_path):
+    broken = tmp_path / "broken"
+
+    def twice(number: Number) -> list[Number]:
+        return [number, Number(value=number.value + 1)]
+
+    def even(number: Number) -> Number | Drop:
+        return number if number.value % 2 == 0 else Drop("odd")
+
+    def one_less(number: Number) -> Number | None:
+        return Number(value=number.value - 1) if number.value != 7 else None
+
+    def careful(number: Number) -> Number:
+        if number.value in (0, 4) and broken.exists():
+            raise ValueError("broken")
+        return number
+
+    small = [while_loop([apply(one_less)], until=lambda row: row.value % 3 == 0, max_iterations=3)]
+    steps = [
+        apply(twice),
+        cond(lambda row: row.value < 5, [apply(even)], small),
+        apply(careful),
+    ]
+    of = Chain(name="c", steps=steps, chunk_size=3)
+    numbers = [{"value": n} for n in range(9)]
+    whole = of.run(numbers, tmp_path / "whole").folder
+    broken.touch()
+    assert of.run(numbers, tmp_path / "run").rows_failed
+    broken.unlink()
+    of.run(None, retry=tmp_path / "run")
+    assert rows_of(tmp_path / "run") == rows_of(whole)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,31 @@ def test_rows_without_annotations_are_known_by_identity_too(tmp_path):
     assert ids(result, "half") == ["0", "2", "4", "6", "8"]
 
 
+def every_second(rows: Iterator[int]) -> Iterator[int]:
+    return (row for place, row in enumerate(rows) if place % 2)
+
+
+def all_as_they_come(rows: Iterator[int]) -> Iterator[int]:
+    yield from rows
+
+
+def all_at_once(rows: list[int]) -> list[int]:
+    return rows
+
+
+def all_at_the_second_look(rows: Iterable[int]) -> list[int]:
+    assert len(list(rows)) == 6
+    return list(rows)
+
+
+@pytest.mark.parametrize("fn", [every_second, all_as_they_come, all_at_once, all_at_the_second_look])
+def test_rows_that_are_one_object_in_memory_are_told_apart(tmp_path, fn):
+    numbers = [3, 1, 3, 3, 3, 1]
+    result = Chain(name="c", steps=[apply(fn, scope="run")]).run(numbers, tmp_path / "run", chunk_size=2)
+    kept = range(1, 6, 2) if fn is every_second else range(6)
+    assert list(zip(result.outputs.ids, result.outputs, strict=True)) == [(str(n), numbers[n]) for n in kept]
+
+
 def test_two_of_them_in_a_chain(tmp_path):
     def halve(rows: list[Doc]) -> list[Doc]:
         return rows[::2]

@@ -91,6 +91,23 @@ def test_a_value_used_at_several_depths_and_the_input_used_last():
     )
 
 
+def test_rows_that_fail_where_nothing_is_returned_are_in_the_result_all_the_same():
+    end, side = spell("end", AB), spell("side", AB)
+
+    def fragile(row: Text) -> Text:
+        raise ValueError("no")
+
+    @chain
+    def pipe(t: Text) -> Text:
+        first = a(t)
+        side(a=apply(fragile)(first), b=t)
+        return end(a=first, b=t)
+
+    result = pipe.run([{"text": "x"}])
+    assert [row.text for row in result.outputs] == ["end(a=a(x),b=x)"]
+    assert "fragile" in {failure.node_id for failure in result.failed}
+
+
 def test_three_levels_that_are_all_entangled():
     e, f, g, h, end = spell("e", AB), spell("f", AB), spell("g", AB), spell("h", AB), spell("end", AB)
 

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from pydantic import BaseModel, Field
 
-from chainette import Chain, SamplingParams, Step
+from chainette import Chain, SamplingParams, Step, apply, gather, while_loop
 from tests.vllm.conftest import session
 
 END, THINK_END = 0, 4097
@@ -120,3 +120,25 @@ def test_samples_and_log_probabilities_come_back(served):
     )
     assert len(reply["choices"]) == 3
     assert len(reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2
+
+
+def test_rows_go_round_a_loop_and_samples_are_gathered(served):
+    served.engine(chat_template_kwargs={"enable_thinking": False})
+    sampling = SamplingParams(max_tokens=120, temperature=1)
+    step = facts("served", sampling=sampling, n=3).steps[0]
+    loop = while_loop(
+        [step, gather(), apply(best)],
+        until=lambda row, context: context.turn == 2,
+        max_iterations=2,
+        at_least_once=True,
+        feed="input",
+    )
+    result = Chain("looping", [loop], input_model=Review).run(ROWS[:6])
+    assert (result.state, result.rows_failed, len(result.outputs)) == ("done", 0, 6)
+    assert sorted((call["_id"], call["turn"]) for call in calls(result)) == [
+        (str(n), t) for n in range(6) for t in (1, 2)
+    ]
+
+
+def best(answers: list[Facts]) -> Facts:
+    return max(answers, key=lambda answer: answer.rating)
