@@ -31,8 +31,11 @@ class GateOperator:
         self._is_cond = node.decl.is_cond
         self._asker = Asker(node, executor, node.decl.key, "pred" if self._is_cond else "key")
         cases = node.decl.cases
-        self._ways = {way.case: way.entry for way in node.ways if way.case in cases}
         listed = [way.entry for way in node.ways]
+        self._ways = dict(zip(cases, listed, strict=False))
+        for case, entry in list(self._ways.items()):
+            if isinstance(case, enum.Enum):
+                self._ways.setdefault(case.value, entry)
         self._default = listed[-1] if len(listed) > len(cases) else None
         self._names = ", ".join(repr(case) for case in cases)
 
@@ -61,14 +64,15 @@ class GateOperator:
 
     def _way(self, row: Row, answer: Any) -> int | Failure:
         try:
-            if self._is_cond:
-                return self._ways[bool(answer)]
-            if answer in self._ways:
-                return self._ways[answer]
-            if isinstance(answer, enum.Enum) and answer.value in self._ways:
-                return self._ways[answer.value]
+            found = self._ways.get(bool(answer) if self._is_cond else answer)
+            if found is None and isinstance(answer, enum.Enum):
+                found = self._ways.get(answer.value)
         except Exception as error:  # what has no truth, or cannot be a key
-            return Failure(row.id, self.node.id, "route", error_words(error))
+            if self._is_cond or self._default is None:
+                return Failure(row.id, self.node.id, "route", error_words(error))
+            found = None
+        if found is not None:
+            return found
         if self._default is not None:
             return self._default
         return Failure(row.id, self.node.id, "route", f"no case for {_short(answer)}; the cases are {self._names}")

@@ -19,9 +19,10 @@ from chainette.errors import RunStoppedError
 from chainette.executor.flow import Flow
 from chainette.executor.heads import ScanOperator
 from chainette.executor.wording import error_words
+from chainette.files.writable import is_json, plain_type, unwritable
 from chainette.graph import Node
 from chainette.graph.signature import digest
-from chainette.rows import Failure, Row
+from chainette.rows import Failure, Row, TurnRow
 
 if TYPE_CHECKING:
     from chainette.executor.executor import Executor
@@ -55,6 +56,8 @@ class RowScanOperator(ScanOperator):
         self._is_sending = False
         self._carry: Any = None
         self._adapter: TypeAdapter[Any] = TypeAdapter(self.carried.carry)
+        self._untyped = self.carried.carry is Any
+        self._plain = plain_type(self.carried.carry)
 
     def expect(self, chunk: int) -> None:
         """A chunk was let in, after all those before it."""
@@ -128,6 +131,19 @@ class RowScanOperator(ScanOperator):
         if not self._in_body and not self._executor.stopping:
             self._executor.tasks.start_soon(self._end_chunk, flow)
 
+    def split(self, row: Row, began: TurnRow) -> tuple[Any, Any]:
+        """
+        Raises:
+            TypeError: a carry that no file could hold, or would not give back as what it is.
+        """
+        carry, output = super().split(row, began)
+        if self._untyped and not is_json(carry):
+            raise TypeError(f"carries {type(carry).__name__} without saying so; annotate the carry with its type")
+        reason = None if self._plain else unwritable(carry)
+        if reason is not None:
+            raise TypeError(f"carries {type(carry).__name__}, which cannot be kept as JSON: {reason}")
+        return carry, output
+
     def back(self, flow: Flow, rows: Sequence[Row]) -> None:
         out: list[Row] = []
         failed: list[tuple[Row, Failure]] = []
@@ -171,7 +187,7 @@ class RowScanOperator(ScanOperator):
         found = self._executor.past.find(self.node.id, _CARRY_ID, self._key(chunk - 1), 1, None)
         try:
             if found is not None:
-                return self._adapter.validate_python(found[0]["value"])
+                return self._adapter.validate_json(orjson.dumps(found[0]["value"]))
             why = "it is not there"
         except Exception as error:  # it is damaged, or of another type than now
             why = error_words(error)

@@ -7,6 +7,8 @@ import typing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from chainette.chain import Apply, Loop, Scan, ScanItem, Scanned
 from chainette.chain.asking import asked_words, is_asked
 from chainette.errors import Problem, nearest
@@ -154,6 +156,7 @@ def add_scan(walk: Walk, decl: Scan, upstream: int, scope: Scope, outline: list[
     if decl.over is None and is_asked(decl.init):
         walk.say(where, "init must be a value where the scan goes through the rows: there is no row yet")
     carried = carried_by(decl)
+    walk.problems += _init_problems(decl, carried, where)
     facts = (decl.over, asked_facts(decl.init), asked_facts(decl.function) if decl.function is not None else "")
     head = append_control(walk, decl, upstream, scope, facts=facts)
     where = where_of(walk, head)
@@ -171,6 +174,19 @@ def add_scan(walk: Walk, decl: Scan, upstream: int, scope: Scope, outline: list[
     output = carried.output if decl.over is None else _of(Scanned, carried.carry, carried.output)
     merge = _close_head(walk, Way("body", None, entry, last), output, scope, carried=carried)
     return see_compound(walk, head, merge, scope)
+
+
+def _init_problems(decl: Scan, carried: Carried, where: str) -> list[Problem]:
+    """Whether a first carry that is a value fits what the body takes."""
+    if is_asked(decl.init) or carried.carry is Any:
+        return []
+    try:
+        TypeAdapter(carried.carry).validate_python(decl.init)
+    except Exception as error:  # pydantic raises several kinds, and so does a type's own schema hook
+        first = str(error).splitlines()[0]
+        message = f"init is {type(decl.init).__name__}, but the carry is {type_name(carried.carry)} ({first})"
+        return [Problem(where, message, "init and the body's carry are of one type")]
+    return []
 
 
 def _of(model: Any, *types_: Any) -> Any:

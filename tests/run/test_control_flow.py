@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from typing import Any, Literal
 
 import orjson
@@ -488,3 +489,36 @@ def test_a_scans_function_that_gives_pairs_without_saying_so_is_told_what_to_wri
     chain = Chain("c", [scan(lambda carry, item: (carry + item, item), over="pages", init=0)], input_model=Pages)
     result = chain.run([{"pages": [1]}], tmp_path / "run")
     assert "annotate it -> tuple[carry, output]" in result.failed[0].message
+
+
+def test_a_first_carry_that_does_not_fit_is_an_error_before_the_run(tmp_path):
+    chain = Chain("c", [scan(add_up, over="pages", init="zero")], input_model=Pages)
+    with pytest.raises(ChainError, match=r"init is str, but the carry is int"):
+        chain.run([{"pages": [1]}], tmp_path / "run")
+
+
+def test_a_carry_that_could_not_be_kept_fails_its_row(tmp_path):
+    def kept(carry: Any, item: Number) -> Any:
+        return object() if item.value == 2 else item.value
+
+    chain = Chain("c", [scan(kept, over=None, init=None)], input_model=Number)
+    result = chain.run(numbers(1, 2, 3), tmp_path / "run")
+    assert [row_id for row_id, _, _ in failures(result)] == ["1"]
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+def test_cases_may_be_members_of_an_enum_or_their_values(tmp_path):
+    def text(number: Number) -> str:
+        return "small" if number.value < 5 else "large"
+
+    def member(number: Number) -> Size:
+        return Size(text(number))
+
+    by_text = Chain("c", [switch(text, {Size.SMALL: [times(2)], Size.LARGE: [times(3)]})])
+    by_member = Chain("c", [switch(member, {"small": [times(2)], "large": [times(3)]})])
+    for name, chain in (("text", by_text), ("member", by_member)):
+        assert values(chain.run(numbers(1, 9), tmp_path / name).outputs) == [2, 27]
