@@ -32,7 +32,7 @@ class GateOperator:
         self._asker = Asker(node, executor, node.decl.key, "pred" if self._is_cond else "key")
         cases = node.decl.cases
         listed = [way.entry for way in node.ways]
-        self._ways = dict(zip(cases, listed, strict=False))
+        self._ways: dict[Any, int] = dict(zip(cases, listed, strict=False))
         for case, entry in list(self._ways.items()):
             if isinstance(case, enum.Enum):
                 self._ways.setdefault(case.value, entry)
@@ -64,7 +64,7 @@ class GateOperator:
 
     def _way(self, row: Row, answer: Any) -> int | Failure:
         try:
-            found = self._ways.get(bool(answer) if self._is_cond else answer)
+            found: int | None = self._ways.get(bool(answer) if self._is_cond else answer)
             if found is None and isinstance(answer, enum.Enum):
                 found = self._ways.get(answer.value)
         except Exception as error:  # what has no truth, or cannot be a key
