@@ -88,8 +88,8 @@ def test_a_row_whose_worker_was_killed_once_is_tried_again(tmp_path):
 
 
 def test_a_row_that_never_ends_in_a_process_is_out_of_time_and_the_others_are_not():
-    result = run(in_processes(steps.hangs, timeout_s=0.5), numbers(12))
-    assert failed(result) == [("3", "timeout", "its time was over (0.5 s for a row, timeout_s)")]
+    result = run(in_processes(steps.hangs, timeout_s=3), numbers(12))
+    assert failed(result) == [("3", "timeout", "its time was over (3 s for a row, timeout_s)")]
     assert result.outputs.ids == [str(i) for i in range(12) if i != 3]
 
 
@@ -366,8 +366,8 @@ def test_a_plain_function_that_never_returns_fails_its_row_and_the_others_go_on(
             never.wait()
         return n
 
-    result = run(apply(hangs, timeout_s=0.3, retries=2), numbers(12))
-    words = "its time was over (0.3 s for a row, timeout_s)"
+    result = run(apply(hangs, timeout_s=2, retries=2), numbers(12))
+    words = "its time was over (2 s for a row, timeout_s)"
     assert failed(result) == [("3", "timeout", words), ("8", "timeout", words)]
     assert result.outputs.ids == [str(i) for i in range(12) if i % 5 != 3]
     never.set()
@@ -385,7 +385,7 @@ def test_an_async_function_is_cancelled_when_its_time_is_over():
                 raise
         return n
 
-    result = run(apply(hangs, timeout_s=0.3), numbers(3))
+    result = run(apply(hangs, timeout_s=2), numbers(3))
     assert [(row_id, kind) for row_id, kind, _ in failed(result)] == [("1", "timeout")]
     assert cancelled == [1]
 
