@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from chainette.events import NodeCount, RunCount
 from chainette.executor.flow import Flow
@@ -14,7 +14,7 @@ from chainette.graph import INPUT_ID, Graph, Node
 from chainette.graph.nodes import GATES, Edge
 from chainette.graph.reach import find, turns_around
 from chainette.graph.run_scope import is_barrier
-from chainette.rows import Failure, NodeChunk, Row
+from chainette.rows import Failure, NodeChunk, Order, Row
 
 _BY_ORDER = attrgetter("order")
 
@@ -141,8 +141,13 @@ def _sorted(rows: list[Row]) -> list[Row]:
 
 
 def _failures(flow: Flow, node: int) -> list[Failure]:
+    """In input order, and then by turn: a row may fail in one turn of an un-joined branch and go on to the next."""
     found = flow.failures[node]
-    return [failure for _, failure in sorted(found, key=itemgetter(0))] if found else []
+    return [failure for _, failure in sorted(found, key=_by_order_and_turns)] if found else []
+
+
+def _by_order_and_turns(found: tuple[Order, Failure]) -> tuple[Order, Order]:
+    return found[0], found[1].turns
 
 
 def _flatten(
