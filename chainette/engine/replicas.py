@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ SILENT_LOOKS = 3
 """In a row, without an answer to anything: then a server is ended and another one started."""
 DEATHS_ALONE = 2
 """Of a server that had one row and no other: then it is the row."""
+
+_LAST_S = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -314,7 +317,7 @@ class Replicas:
             times = f"{replica.deaths} times in a row"
             if replica.deaths < DEATHS:
                 times = f"{replica.unwell} times, with few answers in between"
-            replica.lost = EngineDiedError(f"it died {times}; the last time {why}")
+            replica.lost = EngineDiedError(f"it died {times}; the last time {_last_words(replica.running) or why}")
             self._servers.given_up(replica.index, str(replica.lost))
         self._say_changed()
 
@@ -371,6 +374,14 @@ class _Died(Exception):
     @property
     def first_line(self) -> str:
         return str(self).partition("\n")[0]
+
+
+def _last_words(running: Running) -> str | None:
+    """Why its process is gone, with the end of its log. One that takes no connections any more may take a moment."""
+    until = time.monotonic() + _LAST_S
+    while (words := running.died()) is None and time.monotonic() < until:
+        time.sleep(0.02)
+    return words
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
