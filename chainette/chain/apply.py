@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import functools
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from chainette.chain.operators import Composable
 from chainette.chain.shape import Shape, class_of, read_shape
+from chainette.chain.source import innermost
 from chainette.chain.step import is_duration
 from chainette.errors import ChainError, Problem
 
@@ -198,7 +198,6 @@ def _whole(value: Any, least: int) -> bool:
 
 
 def _name_of(fn: Any) -> str:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = innermost(fn)
     name = getattr(fn, "__name__", None) or type(fn).__name__
     return "apply" if name == "<lambda>" else str(name)

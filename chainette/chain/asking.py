@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chainette.chain.source import innermost
 from chainette.errors import ChainError, Problem
 
 
@@ -56,8 +56,7 @@ def takes_carry(fn: Callable[..., Any], where: str) -> None:
 
 def is_async(fn: Any) -> bool:
     """Whether calling it gives something to wait for."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = innermost(fn)
     call: Any = type(fn).__call__
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
@@ -71,8 +70,7 @@ def asked_words(asked: Any) -> str:
     """`field "lang"`, `is_good`, `lambda (flow.py:12)`."""
     if isinstance(asked, str):
         return f'field "{asked}"'
-    while isinstance(asked, functools.partial):
-        asked = asked.func
+    asked = innermost(asked)
     name = str(getattr(asked, "__name__", type(asked).__name__))
     code = getattr(asked, "__code__", None)
     if name != "<lambda>" or code is None:

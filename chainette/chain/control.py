@@ -138,11 +138,7 @@ def cond(
     """
     where = f'cond "{id or "cond"}"'
     return Switch(
-        id=id or "cond",
-        named=id is not None,
-        name=name,
-        emoji=emoji,
-        metadata=metadata or {},
+        **_shared("cond", id, name, emoji, metadata),
         key=_asked(pred, where, "pred"),
         cases={True: steps_of(then), False: steps_of(otherwise)},
         output_model=output_model,
@@ -177,11 +173,7 @@ def switch(
     if twice:
         raise ChainError(Problem(where, f"cases that read alike: {', '.join(twice)}"))
     return Switch(
-        id=id or "switch",
-        named=id is not None,
-        name=name,
-        emoji=emoji,
-        metadata=metadata or {},
+        **_shared("switch", id, name, emoji, metadata),
         key=_asked(key, where, "key"),
         cases=MappingProxyType({case: steps_of(steps) for case, steps in cases.items()}),
         default=None if default is None else steps_of(default),
@@ -218,11 +210,7 @@ def while_loop(
     _one_of(feed, ("result", "input"), where, "feed")
     _one_of(keep, ("last", "all"), where, "keep")
     return Loop(
-        id=id or "loop",
-        named=id is not None,
-        name=name,
-        emoji=emoji,
-        metadata=metadata or {},
+        **_shared("loop", id, name, emoji, metadata),
         steps=steps_of(steps),
         until=_asked(until, where, "until"),
         max_iterations=max_iterations,
@@ -263,11 +251,7 @@ def scan(
     if callable(init) and not isinstance(init, type | Composable):
         takes_context(init, where, "init")
     return Scan(
-        id=id or "scan",
-        named=id is not None,
-        name=name,
-        emoji=emoji,
-        metadata=metadata or {},
+        **_shared("scan", id, name, emoji, metadata),
         body=() if function is not None else steps_of(body),
         over=over,
         init=init,
@@ -307,6 +291,11 @@ def gather(
         raise ChainError(Problem(where, f"alias {alias!r} cannot be used in a template", "letters, digits, _"))
     _one_of(missing, ("fail", "skip"), where, "missing")
     return Gather(id=id or "gather", named=id is not None, name=name, emoji=emoji, alias=alias, missing=missing)
+
+
+def _shared(word: str, id: str | None, name: str, emoji: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of `Control`; `word` is the id where none is given."""
+    return {"id": id or word, "named": id is not None, "name": name, "emoji": emoji, "metadata": metadata or {}}
 
 
 def steps_of(value: Any) -> Steps:

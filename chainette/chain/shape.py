@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import functools
 import inspect
 import types
 import typing
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from chainette.chain.drop import Drop
-from chainette.chain.source import is_one_comprehension, only_reads_fields
+from chainette.chain.source import innermost, is_one_comprehension, only_reads_fields
 from chainette.errors import ChainError, Problem
 
 Takes = Literal["row", "list"]
@@ -144,15 +143,13 @@ def gathered(shape: Shape) -> Shape:
 
 def class_of(fn: Any) -> type | None:
     """The class itself, where `fn` is one or a partial of one."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = innermost(fn)
     return fn if inspect.isclass(fn) else None
 
 
 def _routine(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function behind a partial, a class or an object with `__call__`: where annotations and source are."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = innermost(fn)
     if inspect.isroutine(fn):
         return fn
     method: Callable[..., Any] = (fn if inspect.isclass(fn) else type(fn)).__call__

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import textwrap
 import tokenize
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def innermost(fn: Any) -> Any:
+    """The function or class behind partials."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn
 
 
 def is_one_comprehension(fn: Any) -> bool:

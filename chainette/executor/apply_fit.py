@@ -5,7 +5,6 @@ Judges before anything is started; starts nothing.
 
 from __future__ import annotations
 
-import functools
 import os
 import pickle
 import sys
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 from chainette.chain import Apply
 from chainette.chain.shape import type_name
+from chainette.chain.source import innermost
 from chainette.devices import Device
 from chainette.errors import Problem
 from chainette.graph import Graph, Node
@@ -75,7 +75,7 @@ def modules_of(graph: Graph) -> tuple[tuple[str, str], ...]:
     for node in graph.nodes:
         things = [node.input_type, node.output_type]
         if isinstance(node.decl, Apply):
-            things.append(_innermost(node.decl.fn))
+            things.append(innermost(node.decl.fn))
         for thing in things:
             for part in (thing, *get_args(thing)):
                 name = getattr(part, "__module__", None) or type(part).__module__
@@ -101,7 +101,7 @@ def _free(plan: Plan, devices: tuple[Device, ...]) -> list[Device]:
 
 def _unfit(node: Node) -> list[Problem]:
     where, fn = f'apply "{node.id}"', node.apply.fn
-    target = _innermost(fn)
+    target = innermost(fn)
     name = getattr(target, "__qualname__", None) or type(target).__qualname__
     module = getattr(target, "__module__", None) or type(target).__module__
     main = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -139,9 +139,3 @@ def _not_importable(type_: Any) -> list[type]:
         except Exception:  # pickle raises several kinds
             found.append(type_)
     return found
-
-
-def _innermost(fn: Any) -> Any:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return fn

@@ -43,6 +43,8 @@ class Router:
         self._holders: dict[int, JoinOperator | GatherOperator] = {}
         """The nodes at which rows wait for tickets."""
         self._row_scans: dict[int, RowScanOperator] = {}
+        self._may_block = False
+        """Whether chunks may wait for each other."""
         self._gathers: dict[int, GatherOperator] = {}
         """Node that expands -> where its children are gathered."""
         self._regions = {node.index: _region(graph, node.index) for node in graph.nodes if node.kind in HEADS}
@@ -60,6 +62,7 @@ class Router:
         self._holders = {**self._joins, **gathers}
         self._gathers = {operator.node.gather: operator for operator in gathers.values()}
         self._row_scans = {n: operator for n, operator in enumerate(operators) if isinstance(operator, RowScanOperator)}
+        self._may_block = bool(self._barriers or self._row_scans)
 
     def enter(self, flow: Flow) -> None:
         """Lets the rows of a chunk in."""
@@ -191,7 +194,9 @@ class Router:
         self.left(flow, node.index, 1)
 
     def _may_rest(self, flow: Flow) -> bool:
-        return bool(flow.parked) or self._is_at_barrier(flow) or self._is_blocked(flow)
+        if flow.parked:
+            return True
+        return self._may_block and (self._is_at_barrier(flow) or self._is_blocked(flow))
 
     def _is_at_barrier(self, flow: Flow) -> bool:
         return any(index in flow.pending and not flow.sources[index] for index in self._barriers)

@@ -277,24 +277,8 @@ class Walk:
         main: bool | None = None,
     ) -> int:
         """The node by which rows enter a branch, a way or a body, so that what hangs on its rows is its own."""
-        before, index = self.nodes[upstream], len(self.nodes)
-        node = Node(
-            index=index,
-            id=f"{name}//{index}",  # no user can type it
-            kind="branch",
-            parent=upstream,
-            decl=None,
-            input_type=before.output_type,
-            output_type=before.output_type,
-            intake=Intake(),
-            visible={},
-            hidden={},
-            depth=before.depth,
-            main=scope.main if main is None else main,
-            signature=before.signature,
-            loops=scope.loops,
-            chains=scope.chains,
-        )
+        id = f"{name}//{len(self.nodes)}"  # no user can type it
+        node = self.between("branch", id, upstream, scope, main=scope.main if main is None else main)
         return self.append(node, *([upstream] if linked else []))
 
     def joined(self, branch: Branch, entry: int, last: int, inner: Scope, joined: list[JoinedBranch]) -> None:
@@ -311,33 +295,37 @@ class Walk:
         nodes = frozenset(range(entry, len(self.nodes)))
         joined.append(JoinedBranch(alias, branch.name, last, branch.missing, inner.many, nodes, type_))
 
+    def between(self, kind: Kind, id: str, parent: int, scope: Scope, **more: Any) -> Node:
+        """A node after `parent` that lets its rows through as they are, but for what `more` says."""
+        before = self.nodes[parent]
+        node = Node(
+            index=len(self.nodes),
+            id=id,
+            kind=kind,
+            parent=parent,
+            decl=None,
+            input_type=before.output_type,
+            output_type=before.output_type,
+            intake=Intake(),
+            visible={},
+            hidden={},
+            depth=before.depth,
+            main=scope.main,
+            signature=before.signature,
+            loops=scope.loops,
+            chains=scope.chains,
+        )
+        return dataclasses.replace(node, **more)
+
     def join_node(self, upstream: int, joined: list[JoinedBranch], scope: Scope, inners: dict[str, Scope]) -> int:
-        before, index = self.nodes[upstream], len(self.nodes)
         id = self.free_id(scope.prefix + "join_" + "_".join(branch.alias for branch in joined))
         self.ids[spelling(id)] = id
-        self.nodes.append(
-            Node(
-                index=index,
-                id=id,
-                kind="join",
-                parent=upstream,
-                decl=None,
-                input_type=before.output_type,
-                output_type=before.output_type,
-                intake=Intake(),
-                visible={},
-                hidden={},
-                branches=tuple(joined),
-                depth=max(self.nodes[branch.last].depth for branch in joined) + 1,
-                main=scope.main,
-                signature=signature_of(
-                    None, (before.signature, *(self.nodes[branch.last].signature for branch in joined))
-                ),
-                loops=scope.loops,
-                chains=scope.chains,
-            )
+        lasts = [self.nodes[branch.last] for branch in joined]
+        signature = signature_of(None, (self.nodes[upstream].signature, *(last.signature for last in lasts)))
+        depth = max(last.depth for last in lasts) + 1
+        index = self.append(
+            self.between("join", id, upstream, scope, branches=tuple(joined), depth=depth, signature=signature)
         )
-        self.edges.append([])
         for branch in joined:
             self.see_branch(branch, index, scope, inners[branch.alias])
         return index

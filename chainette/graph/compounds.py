@@ -14,7 +14,7 @@ from chainette.chain import Control
 from chainette.chain.asking import asked_type
 from chainette.errors import nearest
 from chainette.graph.intake import choose_intake
-from chainette.graph.nodes import Intake, Node, Reference
+from chainette.graph.nodes import Intake, Reference
 from chainette.graph.scope import Scope, identifier
 from chainette.graph.signature import digest
 from chainette.graph.types import fields_of, type_name
@@ -27,22 +27,16 @@ def append_control(
     walk: Walk, decl: Control, upstream: int, scope: Scope, *, facts: Sequence[Any], intake: Intake | None = None
 ) -> int:
     before = walk.nodes[upstream]
-    node = Node(
-        index=len(walk.nodes),
-        id=walk.take_id(decl, scope),
-        kind=typing.cast("Any", decl.kind),
-        parent=upstream,
-        decl=typing.cast("Any", decl),
-        input_type=before.output_type,
-        output_type=before.output_type,
+    node = walk.between(
+        typing.cast("Any", decl.kind),
+        walk.take_id(decl, scope),
+        upstream,
+        scope,
+        decl=decl,
         intake=intake or Intake(source_type=before.output_type),
         visible=dict(scope.names),
         hidden=dict(scope.hidden),
-        depth=before.depth,
-        main=scope.main,
         signature=digest(decl.kind, before.signature, *facts),
-        loops=scope.loops,
-        chains=scope.chains,
     )
     return walk.append(node, upstream)
 
@@ -50,23 +44,16 @@ def append_control(
 def append_merge(walk: Walk, head: int, sources: Sequence[int], type_: Any, scope: Scope) -> int:
     nodes = walk.nodes
     signatures = [nodes[source].signature for source in sources]
-    node = Node(
-        index=len(nodes),
-        id=f"{nodes[head].id}//out",
-        kind="merge",
-        parent=head,
-        decl=None,
+    node = walk.between(
+        "merge",
+        f"{nodes[head].id}//out",
+        head,
+        scope,
         input_type=type_,
         output_type=type_,
-        intake=Intake(),
-        visible={},
-        hidden={},
         depth=max(nodes[source].depth for source in sources),
-        main=scope.main,
         signature=digest("merge", nodes[head].signature, signatures),
         head=head,
-        loops=scope.loops,
-        chains=scope.chains,
     )
     return walk.append(node, *sources)
 

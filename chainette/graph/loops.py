@@ -105,28 +105,9 @@ def _close_head(walk: Walk, way: Way, output: Any, scope: Scope, **changes: Any)
 
 def _close_body(walk: Walk, entry: int, last: int, inner: Scope, type_: Any) -> None:
     """The node that ends a turn; and each name of the body is there from the second turn on, wherever it stands."""
-    before, head = walk.nodes[last], walk.nodes[entry].parent
-    turn = walk.append(
-        Node(
-            index=len(walk.nodes),
-            id=f"{walk.nodes[head].id}//turn",
-            kind="turn",
-            parent=last,
-            decl=None,
-            input_type=before.output_type,
-            output_type=type_,
-            intake=Intake(),
-            visible={},
-            hidden={},
-            depth=before.depth,
-            main=False,
-            signature=before.signature,
-            head=head,
-            loops=inner.loops,
-            chains=inner.chains,
-        ),
-        last,
-    )
+    head = walk.nodes[entry].parent
+    node = walk.between("turn", f"{walk.nodes[head].id}//turn", last, inner, output_type=type_, head=head)
+    turn = walk.append(node, last)
     where = where_of(walk, head)
     body = range(entry + 1, turn)
     made = {name: ref for name, ref in inner.names.items() if ref.node in body}

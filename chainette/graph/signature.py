@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from chainette.chain import Apply, Step
+from chainette.chain.source import innermost
 from chainette.graph.types import is_model, type_name
 
 
@@ -89,8 +90,7 @@ def bound_to(fn: Any) -> list[str]:
 
 def source_of(fn: Any) -> str:
     """A function's source, or the best name for it where there is none."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = innermost(fn)
     fn = getattr(fn, "__wrapped__", fn)
     try:
         return inspect.getsource(fn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import threading
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -79,8 +79,8 @@ class DiesOnce:
 
 
 def hangs(n: Number) -> Number:
-    while n.value == 3:
-        time.sleep(3600)
+    if n.value == 3:
+        threading.Event().wait()
     return n
 
 
@@ -184,6 +184,5 @@ def waits_for(n: Number) -> Number:
     """Number 9 makes a file and never returns; the others do."""
     if n.value == 9:
         Path("reached").write_text(str(os.getpid()))
-        while True:
-            time.sleep(3600)
+        threading.Event().wait()
     return n
