@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 MAX_REASONS = 20
 """Different reasons to drop a row that are counted per node."""
@@ -163,6 +163,10 @@ class EngineStarted:
     seconds: float
     warm: bool = False
     """It was there already and will stay."""
+    replica: int | None = None
+    """Of a replica that was started again in the place of one that died; None: all of them, at first."""
+    replicas: int = 1
+    """How many servers it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,50 @@ class EngineStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineThrottled:
+    """Its calls wait for more than the window: a rate limit, or an endpoint that wants to be left alone."""
+
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnthrottled:
+    """Its calls have not waited for a while, nor do they now; or its stage is over."""
+
+    engine: str
+    held_s: float = 0.0
+    """How long they waited since `EngineThrottled`: less than the time between the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """The nodes and engines of a stage are at work from now on. Stages that nobody needs are left out."""
+
+    stage: int
+    stages: int
+    nodes: tuple[str, ...]
+    engines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRead:
+    """Its rows are in `inputs/` and enter the graph."""
+
+    chunk: int
+    first: int
+    """Place of its first row in the input, from 0."""
+    rows: int
+    recovered: bool = False
+    """It was read by a process that could not say so: long before now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     rows_read: int
     rows_done: int
@@ -206,8 +254,21 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCommitted:
+    """All files have it: said once for each chunk, in order, after its closing record was written."""
+
     chunk: int
     rows_committed: int
+    """Input rows of this chunk and all before it."""
+    recovered: bool = False
+    """It was committed by a process that died before it could say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksCutBack:
+    """What was said of this chunk and those behind it does not count any more: they will be read and committed anew."""
+
+    from_chunk: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +312,25 @@ Event = (
     | EngineAsleep
     | EngineAwake
     | EngineStopped
+    | EngineThrottled
+    | EngineUnthrottled
+    | StageStarted
+    | StageFinished
+    | ChunkRead
     | Progressed
     | ChunkCommitted
+    | ChunksCutBack
     | Warned
     | Interrupted
     | RunFinished
 )
 
 Listener = Callable[[Event], None]
+
+
+@runtime_checkable
+class LineListener(Protocol):
+    """A listener that takes each event with the line of JSON that stands for it in `events.jsonl`, without its line
+    break. Of the snapshots it gets more than the file."""
+
+    def take_line(self, event: Event, line: bytes) -> None: ...

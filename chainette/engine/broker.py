@@ -190,12 +190,14 @@ class Broker:
     def _start(self, held: Held) -> Engine:
         self._forget(held)
         spec, backend = held.spec, backend_of(held.spec)
-        if backend.base_url(spec) is not None:
-            return backend.connect(spec, None, self._warn)
         known = backend.capabilities(spec)
+        if backend.base_url(spec) is not None:
+            engine = backend.connect(spec, None, self._warn)
+            self._say(EngineStarted(spec.name, known.description, 0.0, warm=True))
+            return engine
         hosted = self._attached(spec)
         if hosted is not None:
-            self._say(EngineStarted(spec.name, known.description, 0.0, warm=True))
+            self._say(EngineStarted(spec.name, known.description, 0.0, warm=True, replicas=len(hosted.seats)))
         elif known.ready:
             raise EngineStartError(f'engine "{spec.name}": {known.ready}')
         else:
@@ -226,7 +228,8 @@ class Broker:
         if held.flushed:
             self._end(hosted)
             raise EngineStartGivenUp(f'engine "{spec.name}" was stopped while it started')
-        self._say(EngineStarted(spec.name, known.description, time.monotonic() - began))
+        took_s = time.monotonic() - began
+        self._say(EngineStarted(spec.name, known.description, took_s, replicas=len(hosted.seats)))
         return hosted
 
     def _attached(self, spec: EngineSpec) -> Hosted | None:

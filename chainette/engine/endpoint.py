@@ -96,6 +96,10 @@ class EndpointEngine:
     def window(self) -> int:
         return self._pace.window
 
+    @property
+    def held_by(self) -> str:
+        return self._pace.held_by if self._pace.holds else ""
+
     def follow(self, changed: Callable[[], None]) -> None:
         self._pace.follow(changed)
 

@@ -79,6 +79,11 @@ class Pace:
         kept = [known for known in self._followers if known != follower and not known[0].is_closed()]
         self._followers = [*kept, follower]
 
+    @property
+    def holds(self) -> bool:
+        """Whether a call waits for what `held_by` says."""
+        return bool(self.held_by) and any(gate.naps for gate in list(self._gates.values()))
+
     def gate(self) -> Gate:
         """That of the running event loop."""
         loop = asyncio.get_running_loop()
@@ -188,6 +193,11 @@ class Gate:
     def full(self) -> bool:
         """Whether the window is in use; a few calls are always on their way in or out."""
         return self.in_flight + self._waiting >= self._pace.window - self._pace.window // 10
+
+    @property
+    def naps(self) -> bool:
+        """Whether a call waits although the window has room."""
+        return self._nap is not None
 
     def enters(self) -> bool:
         """Whether the call may be sent at once; then it is in flight, until `leave`."""

@@ -73,6 +73,11 @@ class Engine(Protocol):
         """Calls that should be in flight: a few more than the engine can run at once. May change at any time."""
         ...
 
+    @property
+    def held_by(self) -> str:
+        """What the next call waits for besides the window, as people call it; empty where none waits."""
+        ...
+
     def follow(self, changed: Callable[[], None]) -> None:
         """From now on `changed` is called, on the event loop, whenever `window` has become another."""
         ...

@@ -100,6 +100,10 @@ class Replicas:
         """Of the replicas that live or come back."""
         return max(1, sum(one.engine.window for one in self._replicas if one.lost is None))
 
+    @property
+    def held_by(self) -> str:
+        return next((held for one in self._replicas if one.lost is None and (held := one.engine.held_by)), "")
+
     def follow(self, changed: Callable[[], None]) -> None:
         self._here().changed.append(changed)
         for one in self._replicas:

@@ -47,7 +47,9 @@ class Tended:
 
         running = self._hosted.revive(replica, dead, restarting)
         if began:
-            self._say(EngineStarted(name, f"replica {replica} again", time.monotonic() - began[0]))
+            known, took_s = backend_of(self.spec).capabilities(self.spec), time.monotonic() - began[0]
+            replicas = len(self._hosted.seats)
+            self._say(EngineStarted(name, known.description, took_s, replica=replica, replicas=replicas))
         return running
 
     def given_up(self, replica: int, why: str) -> None:

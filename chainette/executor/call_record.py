@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,13 +60,20 @@ def _head(row_id: str, key: str, attempt: int, turns: tuple[int, ...]) -> dict[s
 
 
 def error_record(
-    row_id: str, key: str, attempt: int, error: CallError, *, turns: tuple[int, ...] = ()
+    row_id: str,
+    key: str,
+    attempt: int,
+    error: CallError,
+    *,
+    turns: tuple[int, ...] = (),
+    began_s: float | None = None,
 ) -> dict[str, Any]:
-    """A call that was not answered."""
+    """A call that was not answered and is over now. It began at `began_s`, by `time.time()`."""
     said: dict[str, Any] = {"kind": error.kind, "message": str(error)}
     if error.raw is not None:
         said["raw"] = error.raw[:MAX_RAW]
-    return {**_head(row_id, key, attempt, turns), "error": said, "sent": error.sent}
+    times = {} if began_s is None else {"started_s": began_s, "seconds": max(0.0, time.time() - began_s)}
+    return {**_head(row_id, key, attempt, turns), "error": said, **times, "sent": error.sent}
 
 
 def is_whole(record: dict[str, Any]) -> bool:

@@ -232,6 +232,8 @@ class Committer:
         done = await anyio.to_thread.run_sync(self._write, chunks)
         for (index, flow), (count, final) in zip(chunks, done, strict=True):
             self._executor.outcome.count.add(count)
+            if not (isinstance(flow, Flow) and flow.inputs.again):  # what is healed was committed before
+                self._executor.committed(index)
             if not isinstance(flow, Flow):
                 self._held.add(count, -1)
                 continue
@@ -242,7 +244,7 @@ class Committer:
                 if waiting is not None:
                     await waiting
         self._executor.make_room(rows)
-        self._executor.committed(chunks[-1][0])
+        self._executor.judge_failures()
 
     def _write(self, chunks: list[tuple[int, Finished]]) -> list[tuple[RunCount, Sequence[Row]]]:
         """In a thread, in order: the chunks' rows to the run folder. Returns counts and final rows."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -16,7 +17,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from chainette.errors import RunStoppedError
-from chainette.events import ChunkCommitted, Listener, Progressed, Warned
+from chainette.events import ChunkCommitted, ChunkRead, Event, Listener, Progressed, Warned
 from chainette.executor.apply import ApplyOperator
 from chainette.executor.committer import Committer, Results
 from chainette.executor.feed import Feed
@@ -101,6 +102,8 @@ class Executor:
         self._sync = sync
         self._started_s = time.monotonic()
         self.parking = Parking(folder.path, plan.stage_of, self._warn)
+        self._to_say: deque[ChunkCommitted] = deque()
+        """Chunks that the folder has and the disk perhaps not."""
         self._committer = Committer(self, results)
         self.router = Router(graph, self._committer.finished, self._settled, finals)
         operators: list[Operator] = []
@@ -187,12 +190,19 @@ class Executor:
         self._feed.left(rows)
 
     def committed(self, chunk: int) -> None:
-        """Chunks up to `chunk` are in the folder."""
-        self._judge_failures()
-        if self._listener is not None:
-            self._listener(ChunkCommitted(chunk, self.outcome.count.rows))
+        """All that it made was handed to the folder, and it counts; in the order of the chunks."""
+        self._to_say.append(ChunkCommitted(chunk, self.outcome.count.rows))
 
-    def _judge_failures(self) -> None:
+    def say_committed(self) -> None:
+        """Of the chunks whose closing records are on disk by now. Not before: who reads of a chunk finds it."""
+        while self._to_say and self._to_say[0].chunk <= self.folder.last_whole_chunk:
+            self.say(self._to_say.popleft())
+
+    def say(self, event: Event) -> None:
+        if self._listener is not None:
+            self._listener(event)
+
+    def judge_failures(self) -> None:
         why = self.outcome.too_many(self._options, self._committer.failed_rows)
         if why:
             self.stop(why)
@@ -223,7 +233,7 @@ class Executor:
         """The chunk is out of memory until its stage comes."""
         self._committer.parked(flow)
         self.make_room(len(flow.inputs.present))
-        self._judge_failures()
+        self.judge_failures()
 
     def bring_back(self, flow: Flow) -> None:
         """The chunk is under way again, and its rows' time goes on."""
@@ -237,6 +247,7 @@ class Executor:
         self._committer.begun(flow)
         if inputs.again is None:
             self.outcome.rows_read += len(inputs.present)
+            self.say(ChunkRead(inputs.index, inputs.first, len(inputs.ids)))
         try:
             self.router.enter(flow)
         except Exception as error:
@@ -284,9 +295,11 @@ class Executor:
         synced = time.monotonic()
         while True:
             await anyio.sleep(_TICK_S)
+            self._stages.say_throttled()
             self._say_progress()
             if self._sync is not None and time.monotonic() - synced >= _SYNC_S:
                 await anyio.to_thread.run_sync(self._sync, self.statistics())
+                self.say_committed()
                 synced = time.monotonic()
 
     def _say_progress(self) -> None:

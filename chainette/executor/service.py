@@ -119,6 +119,11 @@ class LaneService:
         """How many its engine has for itself."""
         return self._engine.devices if self._engine is not None else 0
 
+    @property
+    def held_by(self) -> str:
+        """What the lane's next call waits for besides the window; empty where it does not."""
+        return self._engine.held_by if self._since_s is not None and self._engine is not None else ""
+
     async def _work(self) -> None:
         lane = self.lane
         while self._at_work <= lane.window:

@@ -14,12 +14,13 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from chainette.events import EngineCount, NodeCount
+from chainette.events import EngineCount, Event, NodeCount, StageFinished, StageStarted
 from chainette.executor.feed import Feed
 from chainette.executor.flow import Flow
 from chainette.executor.lane import Lane
 from chainette.executor.service import Engines, LaneService
 from chainette.executor.step import StepOperator
+from chainette.executor.throttle import Throttle
 from chainette.plan import Plan
 from chainette.rows import InputChunk
 
@@ -50,6 +51,7 @@ class Stages:
         self._barriers = {plan.stage_of[barrier.node.index]: barrier for barrier in barriers}
         """By the stage that each begins."""
         self._services = [self._services_of(number) for number in range(len(plan.stages))]
+        self._throttles = {name: Throttle(name) for name in plan.engines}
         self._now = 0
         self._resting: deque[Flow] = deque()
         self._parking = False
@@ -57,13 +59,32 @@ class Stages:
 
     async def run(self, chunks: Iterator[InputChunk]) -> None:
         """Returns when the last stage is over, or, when the executor stops, when no call is in flight any more."""
+        shown = {node.id for node in self._executor.graph.shown}
         for number in range(len(self._services)):
             if number and not self._executor.parking.waits_for(number):
                 continue  # nobody needs its engines
             self._now = number
-            await self._run_stage(chunks)
+            stage = self._plan.stages[number]
+            nodes = tuple(id for id in stage.nodes if id in shown)
+            self._executor.say(StageStarted(number, len(self._services), nodes, stage.engines))
+            try:
+                await self._run_stage(chunks)
+            finally:
+                for throttled in self._throttles.values():
+                    self._say(throttled.end())
+                self._executor.say(StageFinished(number))
             if self._executor.stopping:
                 return
+
+    def say_throttled(self) -> None:
+        """Which engines' calls wait for more than the window, or do so no longer. To be called a few times a second."""
+        now_s = time.monotonic()
+        for name, service in self._services[self._now].items():
+            self._say(self._throttles[name].look(service.held_by, now_s))
+
+    def _say(self, event: Event | None) -> None:
+        if event is not None:
+            self._executor.say(event)
 
     def settled(self, flow: Flow) -> None:
         """No row of the chunk can move before a later stage."""

@@ -242,6 +242,7 @@ class StepOperator:
         """One call. Fills what is still missing."""
         count = flow.counts[self.node.index]
         outcome: Answer | CallError
+        began_s = time.time()
         try:
             outcome = await self._call(flow, asking)
         except CallError as error:
@@ -250,7 +251,7 @@ class StepOperator:
         refused = self._weigh(asking, outcome)
         row_id, key, attempt = asking.row.id, asking.key, asking.attempt
         if isinstance(outcome, CallError):
-            self._write(error_record(row_id, key, attempt, outcome, turns=asking.turns))
+            self._write(error_record(row_id, key, attempt, outcome, turns=asking.turns, began_s=began_s))
         else:
             self._write(record_of(row_id, key, attempt, outcome, refused, turns=asking.turns))
 

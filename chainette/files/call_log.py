@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chainette.files.disk import RollingFile
 from chainette.files.names import folder_name
-from chainette.files.tails import last_lines
+from chainette.files.tails import cut_damaged, last_lines
 
 CALLS_PER_FILE = 100_000
 _ENDLESS = 1 << 62
@@ -30,11 +30,13 @@ class CallLog:
         self._closed = False
 
     def restore(self, node_ids: list[str]) -> None:
-        """Goes on behind what the files hold. Half a line at the end of one is cut off."""
+        """Goes on behind what the files hold. Half a line at the end of one is cut off, of the events also what lies
+        behind a damaged one: what they said of chunks is said again, and nothing else hangs on them."""
         for node_id in node_ids:
             file = self._file(node_id)
             file.restore(*last_lines(self._root / "calls" / folder_name(node_id)))
             self._counts[node_id] = file.number * CALLS_PER_FILE + file.position.rows
+        cut_damaged(self._root / "events.jsonl")
         self._event_file.restore(*last_lines(self._root, "events.jsonl"))
 
     def add_call(self, node_id: str, record: bytes) -> None:
@@ -58,8 +60,7 @@ class CallLog:
         """
         with self._syncing:
             if not self._closed:
-                self._write_calls()
-                self._write_events()
+                self._write()
 
     def sync(self) -> None:
         """Make all that was added before this call durable. Waits for the disk.
@@ -70,13 +71,20 @@ class CallLog:
         """
         with self._syncing:
             if not self._closed:
-                self._write_calls()
-                self._write_events()
+                self._write()
                 for file in (*self._files.values(), self._event_file):
                     file.make_durable()
 
-    def _write_calls(self) -> None:
+    def _write(self) -> None:
+        """Events first, and all that were there before the last of the calls: no call is on disk whose chunk is not
+        said to be read. What is said of calls that are done (`chunk_committed`) is said when they are on disk."""
         calls = list(self._calls)
+        try:
+            self._write_events()
+        finally:
+            self._write_calls(calls)
+
+    def _write_calls(self, calls: list[tuple[str, bytes]]) -> None:
         by_node: dict[str, list[bytes]] = {}
         for node_id, record in calls:
             by_node.setdefault(node_id, []).append(record)

@@ -54,6 +54,11 @@ def closing_record(chunk: int, count: RunCount, failing: RunCount | None) -> dic
     return record
 
 
+def is_closing(record: Mapping[str, Any]) -> bool:
+    """Whether the record says that a chunk is whole."""
+    return "chunk" in record and "file" not in record
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """The end of a file as a record says it."""

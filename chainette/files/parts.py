@@ -131,18 +131,32 @@ class CsvPart:
 
     def rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         records = self._records()
-        header = [str(name) for name in _cells(next(records, ""))]
+        header = _header(next(records, ""))
         for number, record in enumerate(records):
             if number >= stop:
                 return
             if number >= start:
-                row = unpacked([dict(zip(header, _cells(record), strict=True))], self._packed)[0]
-                turn = row.get("_turn")
-                yield {**row, "_turn": from_json(turn)} if isinstance(turn, str) else row
+                yield self._row(header, record)
 
-    def _records(self) -> Iterator[str]:
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return _header(next(self._records(), ""))
+
+    def rows_from(self, at: int) -> Iterator[dict[str, Any]]:
+        """The rows from the one that begins at that byte."""
+        header = self.names()
+        for record in self._records(at):
+            yield self._row(header, record)
+
+    def _row(self, header: list[str], record: str) -> dict[str, Any]:
+        row = unpacked([dict(zip(header, _cells(record), strict=True))], self._packed)[0]
+        turn = row.get("_turn")
+        return {**row, "_turn": from_json(turn)} if isinstance(turn, str) else row
+
+    def _records(self, at: int = 0) -> Iterator[str]:
         try:
             with open(self.path, encoding="utf-8", newline="\n") as file:
+                file.seek(at)
                 record = ""
                 for line in file:
                     record += line
@@ -151,6 +165,10 @@ class CsvPart:
                         record = ""
         except OSError as error:
             raise folder_error(self.path, error, "cannot read") from error
+
+
+def _header(record: str) -> list[str]:
+    return [str(name) for name in _cells(record)]
 
 
 def _cells(record: str) -> list[Any]:

@@ -22,7 +22,7 @@ from chainette.files.healing import Healing, complete_swap
 from chainette.files.held import HeldChunks
 from chainette.files.input_log import InputLog
 from chainette.files.json_text import encode, encode_rows, plain
-from chainette.files.ledger import NAME, begin_record, closing_record, commit_record, end_record
+from chainette.files.ledger import NAME, begin_record, closing_record, commit_record, end_record, is_closing
 from chainette.files.names import HEALING, new_run_id
 from chainette.files.new_folder import check_empty, make_folder, new_folder
 from chainette.files.outputs import Format, MadeChunk, NodeOutput, OutputOptions, Outputs
@@ -54,6 +54,8 @@ class RunFolder:
         self._held = HeldChunks(path)
         self._lock = lock
         self._commits_to_come: list[dict[str, Any]] = []
+        self.last_whole_chunk = -1
+        """The last chunk that this process wrote and whose closing record is on disk."""
         self._syncing = threading.Lock()
         self._logging = threading.Lock()
         self._closed = False
@@ -315,6 +317,8 @@ class RunFolder:
             self._commits.append(encode_rows(commits), len(commits))
             del self._commits_to_come[: len(commits)]
             self._commits.make_durable()
+            closed = [record["chunk"] for record in commits if is_closing(record)]
+            self.last_whole_chunk = closed[-1] if closed else self.last_whole_chunk
         self._sealer.seal_full(full_parts)
 
     def seal(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from chainette.files.disk import folder_error
 
 _BLOCK = 1 << 20
@@ -26,6 +28,33 @@ def last_lines(folder: Path, name: str | None = None) -> tuple[int, int, int]:
     if not size:
         parts[last].unlink()
     return last, size, lines
+
+
+def cut_damaged(path: Path) -> None:
+    """Cuts the file before the first of its last lines that is no JSON: a power cut may leave blocks of zeros between
+    what was written. Looks at no more than the last megabyte.
+
+    Raises:
+        RunFolderError: it cannot be read or cut.
+    """
+    try:
+        with open(path, "rb") as file:
+            at = max(0, os.fstat(file.fileno()).st_size - _BLOCK)
+            file.seek(at)
+            lines = file.read().splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise folder_error(path, error, "cannot read") from error
+    if at:  # most probably the middle of a line
+        at += len(lines.pop(0))
+    for line in lines:
+        try:
+            from_json(line)
+        except ValueError:
+            cut(path, at)
+            return
+        at += len(line)
 
 
 def full_parts(folder: Path, max_lines: int) -> tuple[int, int, int]:

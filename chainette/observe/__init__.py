@@ -1,5 +1,6 @@
 """Events to records that outlive the run. Listens only; decides nothing and opens no file itself."""
 
-from chainette.observe.record import event_fields, record_line, utc, utc_now
+from chainette.observe.chunks import SaidChunks
+from chainette.observe.record import event_fields, event_of, record_line, unix_s, utc, utc_now
 
-__all__ = ["event_fields", "record_line", "utc", "utc_now"]
+__all__ = ["SaidChunks", "event_fields", "event_of", "record_line", "unix_s", "utc", "utc_now"]

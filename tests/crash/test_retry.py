@@ -13,6 +13,7 @@ from tests.crash import disk
 from tests.crash.conftest import KILLS
 from tests.crash.moments import Moment, later
 from tests.crash.play import FAILED_ROWS, Layout, Played, Stage
+from tests.crash.said import wrongly_said
 from tests.crash.server import Server, changed_script
 
 pytestmark = pytest.mark.crash
@@ -54,6 +55,7 @@ def test_a_killed_retry_ends_with_the_files_of_a_run_without_bad_answers(
     assert program.end() in (FAILED_ROWS, 0), program.said()
     program.leaves_no_process()
     assert disk.derived_differ(new, played.run) == [], stage.story(played)
+    assert wrongly_said(played.run) == [], stage.story(played)
 
 
 def _kill_retry(stage: Stage, played: Played, moment: Moment) -> None:

@@ -88,6 +88,7 @@ class Stand:
         self._house = house
         self._changed: list[Callable[[], None]] = []
         self.window = house.window
+        self.held_by = ""
         self.running = 0
 
     def follow(self, changed: Callable[[], None]) -> None:

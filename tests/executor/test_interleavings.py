@@ -60,6 +60,7 @@ class AnyOrder:
     def __init__(self, window: int, random: Random, dies_after: int) -> None:
         self.spec = SPEC
         self.window = window
+        self.held_by = ""
         self._inner = ScriptedEngine(SPEC)
         self._random = random
         self._left = dies_after
