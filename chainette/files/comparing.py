@@ -22,7 +22,7 @@ from chainette.files.parts import Part, find_parts
 from chainette.files.reading import RunReader
 from chainette.files.runs import summarise
 
-__all__ = ["Comparison", "Example", "NodeComparison", "compare"]
+__all__ = ["Comparison", "Example", "Keep", "NodeComparison", "compare", "compare_rows", "node_of"]
 
 Kind = Literal["changed", "added", "gone", "newly failed", "no longer failed", "failed otherwise"]
 
@@ -38,6 +38,10 @@ class Example:
     failed_after: Record | None = None
     fields: Sequence[str] = ()
     """With `changed`: the fields that differ."""
+
+
+Keep = Callable[[Example], None]
+"""Takes the rows that differ, in order."""
 
 
 @dataclass(slots=True)
@@ -136,17 +140,54 @@ def compare(before: RunReader, after: RunReader, *, step: str | None = None, exa
     return Comparison(before.path.name, after.path.name, states, changes, moved, nodes)
 
 
+def node_of(before: RunReader, after: RunReader, step: str) -> NodeComparison:
+    """One node in both runs, its rows not compared yet.
+
+    Raises:
+        RunFolderError: neither run has that step.
+    """
+    return _only(_nodes(before, after, graph_changes(before.graph(), after.graph())), step, before, after)[0]
+
+
+def compare_rows(
+    node: NodeComparison, before: RunReader, after: RunReader, keep: Keep, each: Callable[[], None]
+) -> None:
+    """Counts a node's rows and gives each that differs to `keep`; `each` is called at every input row, and may raise.
+
+    Raises:
+        RunFolderError: a file is damaged.
+        sqlite3.Error: the temporary file cannot be written.
+    """
+    pairing = Pairing(RunInput(before), RunInput(after))
+    try:
+        if not (pairing.aligned and _same_files(before, after, node)):
+            _compare(node, pairing, keep, each)
+    finally:
+        pairing.close()
+
+
 def _fill(nodes: list[NodeComparison], before: RunReader, after: RunReader, examples: int | None) -> int:
     """Counts the nodes' rows and returns how many input rows moved."""
     pairing = Pairing(RunInput(before), RunInput(after))
     try:
-        formats = pairing.before.format != pairing.after.format
         for node in nodes:
             if not (pairing.aligned and _same_files(before, after, node)):
-                _compare(node, pairing, formats, examples)
+                _compare(node, pairing, _keeper(node, examples))
         return pairing.moved
     finally:
         pairing.close()
+
+
+def _keeper(node: NodeComparison, examples: int | None) -> Keep:
+    """Puts the first `examples` of each kind to the node."""
+    kept: Counter[str] = Counter()
+
+    def keep(example: Example) -> None:
+        if examples is None or kept[example.kind] < examples:
+            kept[example.kind] += 1
+            node.examples.append(example)
+
+    return keep
 
 
 def _nodes(before: RunReader, after: RunReader, changes: list[Change]) -> list[NodeComparison]:
@@ -204,15 +245,11 @@ def _files(reader: RunReader, node_id: str) -> list[Part]:
     return find_parts(reader.path, "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}")
 
 
-def _compare(node: NodeComparison, pairing: Pairing, formats: bool, examples: int | None) -> None:
-    kept: Counter[str] = Counter()
-
-    def keep(example: Example) -> None:
-        if examples is None or kept[example.kind] < examples:
-            kept[example.kind] += 1
-            node.examples.append(example)
-
+def _compare(node: NodeComparison, pairing: Pairing, keep: Keep, each: Callable[[], None] | None = None) -> None:
+    formats = pairing.before.format != pairing.after.format
     for ours, theirs in side_by_side(pairing, node.before_id, node.after_id):
+        if each is not None:
+            each()
         for path in {**ours.rows, **theirs.rows}:
             before, after = ours.rows.get(path), theirs.rows.get(path)
             if before is not None and after is not None:
@@ -237,7 +274,7 @@ def _changed_fields(before: Record, after: Record, formats: bool) -> list[str]:
     return differing_fields(before, after, formats=formats)
 
 
-def _compare_failures(node: NodeComparison, ours: Below, theirs: Below, keep: Callable[[Example], None]) -> None:
+def _compare_failures(node: NodeComparison, ours: Below, theirs: Below, keep: Keep) -> None:
     node.failed_before += len(ours.failures)
     node.failed_after += len(theirs.failures)
     for path in {**ours.failures, **theirs.failures}:

@@ -29,6 +29,8 @@ __all__ = ["BadRow", "Input", "RawChunk", "open_input"]
 _CHEAP_BYTES = 8 << 20
 _COUNTED_BYTES = 256 << 20
 _LISTED_FILES = 1_000
+CUSTOM_ID = "custom_id"
+"""What OpenAI batch files call a row's id."""
 
 
 class Input:
@@ -69,6 +71,13 @@ class Input:
         """Whether `describe` tells this input from any other of as many rows."""
         found = self._source.describe()
         return found["kind"] not in ("stdin", "python") or found.get("of") == "content"
+
+    @cached_property
+    def id_field(self) -> str | None:
+        """Where the data itself says which field is a row's id: `custom_id` in an OpenAI batch file."""
+        found = self._source.id_field if isinstance(self._source, FileSource) else None
+        kept = self._names or self._columns
+        return found if kept is None or found in kept else None
 
     def describe(self) -> dict[str, Any]:
         """How the rows were found and what tells this input from another, for `graph.json`."""
@@ -204,6 +213,18 @@ class FileSource:
         counts = {"jsonl": count_lines, "parquet": parquet_length}
         return sum(counts[f](p) for p, f in zip(self._found.places, self._formats, strict=True))
 
+    @property
+    def id_field(self) -> str | None:
+        """`custom_id` where the first file is one of OpenAI batch requests."""
+        if self._formats[:1] != ["jsonl"]:
+            return None
+        try:
+            with self._found.places[0].open() as file:
+                first = next(jsonl_pieces(file, self._found.places[0].path, 1), None)
+        except (OSError, EOFError, zlib.error):  # told where it is read
+            return None
+        return CUSTOM_ID if first is not None and _is_batch_request(first.rows[0]) else None
+
     def describe(self) -> dict[str, Any]:
         digest = hashlib.blake2b(digest_size=16)
         listed: list[dict[str, Any]] = []
@@ -280,7 +301,7 @@ def _opened_batch_requests(pieces: Iterator[Piece]) -> Iterator[Piece]:
             is_batch = _is_batch_request(piece.rows[0])
         if is_batch:
             piece.rows = [
-                {**row["body"], "custom_id": row["custom_id"]} if _is_batch_request(row) else row for row in piece.rows
+                {**row["body"], CUSTOM_ID: row[CUSTOM_ID]} if _is_batch_request(row) else row for row in piece.rows
             ]
         yield piece
 
@@ -288,7 +309,7 @@ def _opened_batch_requests(pieces: Iterator[Piece]) -> Iterator[Piece]:
 def _is_batch_request(row: Any) -> bool:
     return (
         isinstance(row, dict)
-        and row.keys() == {"custom_id", "method", "url", "body"}
+        and row.keys() == {CUSTOM_ID, "method", "url", "body"}
         and isinstance(row["body"], dict)
-        and isinstance(row["custom_id"], str)
+        and isinstance(row[CUSTOM_ID], str)
     )

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from chainette.errors import RunFolderError, nearest
+from chainette.files.call_lookup import Bounds, kin_calls
 from chainette.files.names import INPUT_NODE, OPEN, folder_name
+from chainette.files.notes import Notes
 from chainette.files.parts import JsonlPart, Part, find_parts
 from chainette.files.remote_names import is_copy, is_remote
+from chainette.files.row_lookup import Kin, kin_of, neighbours
 from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
+from chainette.files.sampling import SampledCalls
 from chainette.files.schema import Column, columns_in_csv, layout
+from chainette.files.tailing import Tail
 from chainette.files.views import FailuresView, RowsView, rows_of
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ class RunReader:
             RunFolderError: there is no run folder here; with the nearest name beside it.
         """
         self._remote = _remote(path)
+        self._bounds: tuple[str, Bounds] | None = None
         self.place = str(path) if self._remote is None else self._remote.url
         """The folder as it is named, a URL where it is remote."""
         self.path = Path(path).expanduser() if self._remote is None else self._remote.fetch_documents()
@@ -78,6 +86,10 @@ class RunReader:
     def _parts(self, below: str, packed: list[Column] | None = None) -> list[Part]:
         self._bring(f"{below}/", f"{OPEN}/{below}/")
         return find_parts(self.path, below, packed)
+
+    def parts(self, below: str) -> list[Part]:
+        """The files below a folder of the run (`steps/qa`, `inputs`), in order."""
+        return self._parts(below)
 
     def _bring(self, *below: str) -> None:
         if self._remote is not None:
@@ -149,6 +161,89 @@ class RunReader:
         self._check(node_id)
         for part in self._parts(f"calls/{folder_name(node_id)}"):
             yield from part.rows(0, len(part))
+
+    def sampled_calls(self, node_ids: Sequence[str], max_calls: int) -> SampledCalls:
+        """The lines of `calls/` of these nodes: all, or an even sample of about `max_calls` without reading the rest.
+
+        Raises:
+            RunFolderError: they cannot be read.
+        """
+        self._bring("calls/")
+        return SampledCalls(self.path, node_ids, max_calls)
+
+    def call_files(self, node_id: str) -> list[Path]:
+        """The files of a step's calls, in order, for who reads them in blocks."""
+        self._check(node_id)
+        return [part.path for part in self._parts(f"calls/{folder_name(node_id)}")]
+
+    def kin(self, node_id: str, row_id: str, most: int = 20) -> list[dict[str, Any]]:
+        """The row at a node, the rows it was made from and at most `most` of those made from it; see `row_lookup`.
+
+        Quick in a node of millions. `chain_input` stands for the rows as they were read.
+        """
+        if node_id != INPUT_NODE:
+            self._check(node_id)
+        below = "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}"
+        return kin_of(self._parts(below), self._kin(row_id, most))
+
+    def neighbours(self, node_id: str, row_id: str) -> tuple[str | None, str | None]:
+        """The ids of the rows before and after the row at a node."""
+        if node_id != INPUT_NODE:
+            self._check(node_id)
+        below = "inputs" if node_id == INPUT_NODE else f"steps/{folder_name(node_id)}"
+        return neighbours(self._parts(below), row_id, ordered=self._kin(row_id, 0).ordered)
+
+    def kin_failures(self, node_id: str, row_id: str, most: int = 20) -> list[dict[str, Any]]:
+        """As `kin`, the lines of `failed/`."""
+        path = self.path / "failed" / f"{folder_name(node_id)}.jsonl"
+        self._bring("failed/")
+        return kin_of([JsonlPart(path)], self._kin(row_id, most)) if path.is_file() else []
+
+    def kin_calls(self, node_id: str, row_id: str, most: int = 200) -> list[dict[str, Any]]:
+        """As `kin`, the calls of a node in the order they finished."""
+        self._check(node_id)
+        parts = self._parts(f"calls/{folder_name(node_id)}")
+        kin = self._kin(row_id, most)
+        if sum(1 for _ in parts) < 2 or not kin.ordered:
+            return list(kin_calls(parts, kin, None))
+        if self._bounds is None or self._bounds[0] != row_id:
+            options = self._facts.get("options") or {}
+            sizes = int(options.get("chunk_size") or 0), int(options.get("max_lines_per_file") or 0)
+            self._bounds = row_id, Bounds(self.path, row_id, *sizes)
+        return list(kin_calls(parts, kin, self._bounds[1].of(node_id)))
+
+    def notes(self) -> Notes:
+        """What people have said of its rows; may be written to, also while the run is going.
+
+        Raises:
+            RunFolderError: the run is elsewhere, where no notes can be kept.
+        """
+        if self._remote is not None:
+            error = RunFolderError(f"notes are kept beside a run on this machine, and {self.place} is a copy of another's")
+            error.add_note("next: copy the folder to a disk of this machine")
+            raise error
+        return Notes(self.path, lambda stem: self._known.get(stem, stem))
+
+    def _kin(self, row_id: str, most: int) -> Kin:
+        # A function over the whole run may give the rows in another order, and those of one input row apart.
+        whole = any(node.get("scope") == "run" for node in self._facts.get("nodes") or [])
+        placed = "options" in self._facts and (self._facts["options"] or {}).get("id_field") is None
+        return Kin(row_id, most, ordered=placed and not whole, contiguous=not whole)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return self.graph()
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What the run said, in order; of a run that goes on, what it has said so far. See docs/events.md."""
+        self._bring("events.jsonl")
+        tail = Tail(self.path / "events.jsonl")
+        while lines := tail.lines():
+            for line in lines:
+                try:
+                    yield from_json(line)
+                except ValueError as error:
+                    raise RunFolderError(f"{tail.path}: a damaged line before byte {tail.at}: {error}") from error
 
 
 def _remote(path: str | os.PathLike[str]) -> RemoteReader | None:

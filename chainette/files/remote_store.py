@@ -283,6 +283,10 @@ class RemoteStore:
                 self._fs.rm(self._path(name), recursive=True)
                 self._made.clear()
 
+    def exists(self, name: str) -> bool:
+        with self._asking("read", name):
+            return bool(self._fs.exists(self._path(name)))
+
     def changed_at(self, name: str) -> float | None:
         """When the object was last written, in seconds by the store's own clock; None when it does not say."""
         with self._asking("read", name):

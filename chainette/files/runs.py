@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ class RunSummary:
     started: datetime | None = None
     seconds: float = 0.0
     message: str = ""
+    rows_total: int | None = None
+    """Of the input, where the run could tell."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """None where no engine has prices."""
+    tags: tuple[str, ...] = ()
 
 
 def is_run_folder(path: Path) -> bool:
@@ -45,7 +53,7 @@ def list_runs(runs_dir: str | os.PathLike[str] = "runs") -> list[RunSummary]:
     if is_remote(runs_dir):
         from chainette.files.remote_reading import remote_runs
 
-        summaries = [_summary(url, status, held) for url, status, held in remote_runs(runs_dir)]
+        summaries = [_summary(url, status, partial(bool, held)) for url, status, held in remote_runs(runs_dir)]
     else:
         summaries = [summarise(path) for path in run_folders(Path(runs_dir))]
     return sorted(summaries, key=lambda run: (run.started or _made(run.path), run.name), reverse=True)
@@ -53,13 +61,19 @@ def list_runs(runs_dir: str | os.PathLike[str] = "runs") -> list[RunSummary]:
 
 def summarise(path: Path) -> RunSummary:
     """What `status.json` says of one run, and whether it still lives."""
+    found = _summarised(path)
+    # One that ended between the two looks, at its status and at its lock, has said so by now.
+    return _summarised(path) if found.state == "died" else found
+
+
+def _summarised(path: Path) -> RunSummary:
     try:
         status = (path / "status.json").read_bytes()
     except FileNotFoundError:
-        return _summary(path, None, False)
+        return _summary(path, None, lambda: False)
     except OSError as error:
         return RunSummary(path.name, path, "broken", message=f"status.json cannot be read: {error}")
-    return _summary(path, status, is_held(path) or _is_held_elsewhere(path))
+    return _summary(path, status, lambda: is_held(path) or _is_held_elsewhere(path))
 
 
 def _is_held_elsewhere(path: Path) -> bool:
@@ -70,7 +84,8 @@ def _is_held_elsewhere(path: Path) -> bool:
     return is_held_elsewhere(path)
 
 
-def _summary(path: Path | str, text: bytes | None, held: bool) -> RunSummary:
+def _summary(path: Path | str, text: bytes | None, held: Callable[[], bool]) -> RunSummary:
+    """`held` is only asked of a run that says it is running: to ask takes longer than all the rest."""
     name = path.name if isinstance(path, Path) else path.rpartition("/")[2]
     if text is None:
         return RunSummary(name, path, "broken", message="there is no status.json")
@@ -82,7 +97,7 @@ def _summary(path: Path | str, text: bytes | None, held: bool) -> RunSummary:
         return RunSummary(
             name=name,
             path=path,
-            state="died" if state == "running" and not held else state,
+            state="died" if state == "running" and not held() else state,
             chain=str(status.get("chain", "")),
             rows_in=int(status.get("rows_in", 0)),
             rows_done=int(status.get("rows_done", 0)),
@@ -90,6 +105,11 @@ def _summary(path: Path | str, text: bytes | None, held: bool) -> RunSummary:
             started=_moment(status.get("started")),
             seconds=float(status.get("seconds", 0.0)),
             message=str(status.get("message", "")),
+            rows_total=int(status["rows_total"]) if status.get("rows_total") is not None else None,
+            prompt_tokens=int(status.get("prompt_tokens", 0)),
+            completion_tokens=int(status.get("completion_tokens", 0)),
+            cost=float(status["cost"]) if status.get("cost") is not None else None,
+            tags=tuple(str(tag) for tag in status.get("tags") or ()),
         )
     except (ValueError, TypeError) as error:
         return RunSummary(name, path, "broken", message=f"status.json cannot be read: {error}")

@@ -68,7 +68,11 @@ def in_loops(found: Layout, loops: int) -> Layout:
 
 def layout(type_: Any, *, prefix: str = "") -> Layout:
     """The layout of `type_`; with a prefix, under `prefix.field`, or `prefix` alone for what has no fields."""
-    schema = _json_schema(type_)
+    return schema_layout(_json_schema(type_), prefix=prefix)
+
+
+def schema_layout(schema: dict[str, Any], *, prefix: str = "") -> Layout:
+    """As `layout`, of what a type's JSON schema says."""
     definitions = schema.get("$defs", {})
     top, trail = _resolved(schema, definitions, frozenset())
     stem = f"{prefix}." if prefix else ""

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -120,6 +121,23 @@ class RowsView(_FileView[Any]):
     def turns(self) -> list[int | list[int] | None]:
         """Per row the turn of the loop it was made in, in nested loops one for each; None for rows outside loops."""
         return [row.get("_turn") for row, _ in self._raw_rows()]
+
+    def with_parts(self) -> Iterator[tuple[dict[str, Any], Part]]:
+        """The rows as they are kept, each with the file that it is from."""
+        return self._raw_rows()
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether it is the whole of files of lines."""
+        return self._range == range(len(self)) and all(isinstance(part, JsonlPart) for part in self._parts)
+
+    def lines(self) -> Iterator[tuple[bytes, Path]]:
+        """The rows as their lines, where `is_lines`, each with the file that it is from."""
+        left = len(self)
+        for part in self._parts:
+            for line in part.lines(0, min(left, len(part))) if isinstance(part, JsonlPart) else ():
+                yield line, part.path
+            left -= min(left, len(part))
 
     def to_arrow(self) -> Any:
         """A pyarrow Table with `_id` first. A column whose values have no type in common holds JSON text."""

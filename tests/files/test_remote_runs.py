@@ -25,6 +25,7 @@ from chainette.files.mirror import Mirror
 from chainette.files.reading import RunReader, find_run, list_runs
 from chainette.files.remote_carrier import Carrier
 from chainette.files.remote_reading import ask_remote_to_stop
+from tests.crash.said import wrongly_said
 from tests.models import Answer, Question, step
 
 QA = step("qa", Question, Answer, output_format_instruction="")
@@ -429,6 +430,9 @@ def test_a_killed_run_goes_on_from_the_s3_server_alone_with_the_same_bytes(
     assert sum(1 for _ in calls_logged(url)) == 30
     assert logged >= 16
     assert not [name for name in there(url) if name.startswith(".")]
+    for name in ("events.jsonl", "commits.jsonl"):
+        (tmp_path / "local" / name).write_bytes(there(url)[name])
+    assert wrongly_said(tmp_path / "local") == []
 
 
 def calls_logged(url: str) -> Iterator[dict[str, Any]]:
