@@ -16,15 +16,15 @@ if TYPE_CHECKING:
         Scanned,
         Step,
         TracedChain,
-        apply,
         cond,
-        context,
         delay,
         gather,
         scan,
         switch,
         while_loop,
     )
+    from chainette.chain.apply import apply
+    from chainette.chain.context import context
     from chainette.chain.traced import chain  # at run time the package, which can be called
     from chainette.engine.engine_broker import EngineBroker
     from chainette.errors import (
