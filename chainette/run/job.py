@@ -15,7 +15,6 @@ import anyio.to_thread
 from chainette.engine.broker import Broker
 from chainette.errors import ChainetteError
 from chainette.events import (
-    ChunkCommitted,
     EngineCount,
     Event,
     Interrupted,
@@ -33,14 +32,14 @@ from chainette.files.reading import RunReader
 from chainette.files.run_folder import NodeOutput
 from chainette.graph import INPUT_ID
 from chainette.graph.run_scope import barriers
-from chainette.observe import event_fields, record_line
 from chainette.rows import InputChunk, Row
 from chainette.run.checking import Checked
 from chainette.run.costs import Costs
 from chainette.run.loops import Stopper
 from chainette.run.opening import Opening
-from chainette.run.record import Clock, status_record
+from chainette.run.record import Clock, standing, status_record
 from chainette.run.result import RunResult
+from chainette.run.telling import Telling
 from chainette.specs import EngineRegistry
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -67,7 +66,8 @@ class Job:
         self._opening = opening
         self._options = opening.options
         self._folder = opening.folder
-        self._listener = listener
+        self._telling = Telling(opening.folder, listener)
+        self.say = self._telling.say
         self._stopper = stopper
         self._clock = Clock(opening.status)
         self._costs = Costs(checked.graph, checked.plan, opening.status)
@@ -75,12 +75,6 @@ class Job:
         self._scope = anyio.CancelScope()
         self._outcome = Outcome()
         self._rows_before = 0
-
-    def say(self, event: Event) -> None:
-        if not isinstance(event, Progressed | ChunkCommitted):
-            self._folder.log_event(record_line(event_fields(event)))
-        if self._listener is not None:
-            self._listener(event)
 
     async def go(
         self,
@@ -95,7 +89,9 @@ class Job:
         unwritten: ChainetteError | None = None
         with anyio.open_signal_receiver(*_SIGNALS) if handle_signals else nullcontext() as signals:
             try:
-                past = await anyio.to_thread.run_sync(self._prepare)
+                past, missing = await anyio.to_thread.run_sync(self._prepare)
+                for event in missing:
+                    self.say(event)
                 executor = self._executor(broker, results, finals, past)
                 self._outcome = executor.outcome
                 self._say_started()
@@ -113,8 +109,11 @@ class Job:
             raise unwritten or outcome.error  # type: ignore[misc]
         return self._result(executor, state, message)
 
-    def _prepare(self) -> Past | None:
-        """Opens the files, cut back to what is whole, and the calls that need not be made again. In a thread."""
+    def _prepare(self) -> tuple[Past | None, list[Event]]:
+        """Opens the files, cut back to what is whole, and the calls that need not be made again. In a thread.
+
+        Also returns what is still to be said of what processes before this one did.
+        """
         graph, options = self._checked.graph, self._options
         forget_asking(self._folder.path)
         nodes = [NodeOutput(node.id, node.output_type, node.written, len(node.loops)) for node in graph.shown]
@@ -133,9 +132,11 @@ class Job:
         if before.rows_failed and not self._opening.heals:
             self._count_causes()
         past = self._opening.past(self._folder.before)
+        stored = self._folder.before.rows_read(options.max_lines_per_file)
+        missing = self._telling.missing(stored, in_one=bool(barriers(graph.nodes)))
         self._folder.write_graph(self._opening.graph)
         self._folder.write_status(self._status("running", before.nodes, {}))
-        return past
+        return past, missing
 
     def _count_causes(self) -> None:
         self._outcome.causes.clear()
@@ -192,7 +193,7 @@ class Job:
             message,
             costs=self._costs,
             engines=engines,
-        )
+        ) | standing(self._opening.graph, self._opening.source.total)
 
     async def _drive(
         self, executor: Executor, chunks: Iterator[InputChunk], signals: AsyncIterator[signal.Signals] | None
@@ -287,9 +288,15 @@ class Job:
                 state, message = "stopped", str(error)
             else:  # another error ends the run and will be the one that is raised
                 self.say(Warned(str(error)))
-        if progress is not None:
+        if executor is not None and progress is not None:
+            executor.say_committed()
+            self._telling.say_last(progress)
             self.say(self._finished(outcome, progress, state, message))
         try:
+            self._folder.sync_log()
+            if progress is not None:
+                self._write_trace()
+            # Last: in a run that is done nobody would look for what is missing.
             nodes = progress.nodes if progress is not None else outcome.count.nodes
             engines = progress.engines if progress is not None else {}
             self._folder.write_status(self._status(state, nodes, engines, message))
@@ -301,6 +308,15 @@ class Job:
         except ChainetteError as error:
             failed = failed or error
         return failed
+
+    def _write_trace(self) -> None:
+        """It is made of the other files, and can be made again: a run is no worse without it."""
+        from chainette.reports.trace import MAX_SPANS_OF_RUN, write_trace
+
+        try:
+            write_trace(RunReader(self._folder.path), max_spans=MAX_SPANS_OF_RUN)
+        except Exception as error:
+            self.say(Warned(f"trace.json was not written: {error} (chainette trace {self._folder.place} makes it)"))
 
     def _finished(self, outcome: Outcome, progress: Progressed, state: str, message: str) -> RunFinished:
         causes = sorted(outcome.causes.items(), key=lambda item: (-item[1], item[0]))

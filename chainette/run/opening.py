@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def open_new(checked: Checked, inputs: Any, options: RunOptions) -> Opening:
         InputError, RunFolderError: nothing was written.
     """
     source = source_of(checked, inputs, options)
+    options = replace(options, id_field=options.id_field or source.id_field)
     reused = _reused_run(options.reuse, options.runs_dir) if options.reuse is not None else None
     path = None if options.output_dir is None else Path(options.output_dir)
     folder = RunFolder.create(path, checked.graph.chain.name, runs_dir=Path(options.runs_dir))
@@ -130,6 +131,7 @@ def _continued(record: dict[str, Any], old: Mapping[str, Any], options: RunOptio
     kept = ("command", "call") if old.get("call") and not anew else ()
     record |= {name: old[name] for name in kept}
     record["options"]["reuse"] = None if options.force else old.get("options", {}).get("reuse")
+    record |= {"tags": [*dict.fromkeys([*old["tags"], *options.tags])]} if old.get("tags") else {}
     record["resumed"] = [*old.get("resumed", []), {"command": list(options.command), "versions": record["versions"]}]
     return record
 

@@ -51,6 +51,11 @@ class RunOptions:
     """Only failures of this kind."""
     reuse: str | os.PathLike[str] | None = None
     """A run whose calls are taken wherever their key is the same."""
+    tags: Sequence[str] = ()
+    """Words by which the run is found again, for `graph.json`; a run that goes on keeps those that it has."""
+    otel: str | None = None
+    """Where OpenTelemetry spans and metrics go: the URL of an OTLP/HTTP receiver, `env` (the OTEL_EXPORTER_OTLP_…
+    variables) or `file:PATH`."""
     command: Sequence[str] = ()
     """What was typed, for `graph.json`."""
     call: Mapping[str, Any] = field(default_factory=dict)
@@ -80,6 +85,7 @@ class RunOptions:
         if self.retry_kind is not None and self.retry_kind not in get_args(FailureKind):
             hint = nearest(self.retry_kind, get_args(FailureKind))
             problems.append(Problem("retry_kind", f'no kind of failure is called "{self.retry_kind}"', hint))
+        problems += _tag_problems(self.tags)
         if self.format not in ("jsonl", "parquet", "csv"):
             problems.append(Problem("format", f'"{self.format}"', nearest(str(self.format), _FORMATS)))
         try:
@@ -114,3 +120,16 @@ class RunOptions:
 
 
 _FORMATS = ("jsonl", "parquet", "csv")
+_MOST_OF_A_TAG = 60
+
+
+def _tag_problems(tags: object) -> list[Problem]:
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        return [Problem("tags", "is a list of words", 'tags=["baseline"]')]
+    return [
+        Problem(
+            "tags", f"{str(tag)[:_MOST_OF_A_TAG]!r} is no tag", f"a word or a few, at most {_MOST_OF_A_TAG} characters"
+        )
+        for tag in tags
+        if not (isinstance(tag, str) and tag.strip() and len(tag) <= _MOST_OF_A_TAG and tag.isprintable())
+    ]

@@ -34,6 +34,7 @@ def graph_record(checked: Checked, options: RunOptions, inputs: dict[str, Any], 
         "run_id": run_id,
         "chain": graph.chain.name,
         "metadata": dict(graph.chain.metadata),
+        **({"tags": list(dict.fromkeys(options.tags))} if options.tags else {}),
         **_parameters(graph),
         "execution_order": [{"id": node.id, "name": node.label, "type": node.kind} for node in graph.shown],
         "nodes": [_node(checked, node) for node in graph.shown],
@@ -195,6 +196,12 @@ def status_record(
         "nodes": nodes,
         "engines": costs.engines(counts, engines) if costs is not None else {},
     }
+
+
+def standing(graph: Mapping[str, Any], rows_total: int | None) -> dict[str, Any]:
+    """What `status.json` repeats in every state, so that a list of runs need not read each run's `graph.json`."""
+    tags = {"tags": graph["tags"]} if graph.get("tags") else {}
+    return tags if rows_total is None else {"rows_total": rows_total, **tags}
 
 
 def _versions() -> dict[str, str]:

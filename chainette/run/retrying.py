@@ -57,7 +57,7 @@ def open_retry(chain: Chain, options: RunOptions) -> Opening | RunResult:
     if not any(any(map(chosen, chunk.failures)) for chunk in _failed(checked.graph, path)):
         return earlier.result(checked)
     _refuse_barriers(checked.graph, path, old)
-    record |= {name: old[name] for name in ("command", "call", "resumed", "made_again") if name in old}
+    record |= {name: old[name] for name in ("command", "call", "tags", "resumed", "made_again") if name in old}
     record["options"]["reuse"] = old["options"].get("reuse")
     said = {"command": list(options.command), "step": options.retry_step, "kind": options.retry_kind}
     record["retried"] = [*old.get("retried", []), said]

@@ -9,6 +9,7 @@ from typing import Any
 from chainette.chain import Chain
 from chainette.events import Listener
 from chainette.executor.workers import refuse_in_worker
+from chainette.reports.telemetry import with_telemetry
 from chainette.rows import Row
 from chainette.run.carrying import open_run
 from chainette.run.job import Job, Results, only
@@ -72,11 +73,12 @@ async def arun(
     """`run` for code that has an event loop."""
     refuse_in_worker()
     options = options or RunOptions()
-    opening = open_run(chain, inputs, options)
-    if isinstance(opening, RunResult):
-        return opening
-    job = Job(opening.checked, opening, listener, stopper)
-    try:
-        return await job.go(handle_signals, results, finals)
-    except BaseException as error:
-        raise only(error) from None
+    async with with_telemetry(options.otel, listener) as told:
+        opening = open_run(chain, inputs, options)
+        if isinstance(opening, RunResult):
+            return opening
+        job = Job(opening.checked, opening, told, stopper)
+        try:
+            return await job.go(handle_signals, results, finals)
+        except BaseException as error:
+            raise only(error) from None

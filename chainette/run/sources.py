@@ -42,7 +42,8 @@ def source_of(checked: Checked, inputs: Any, options: RunOptions) -> Input:
     source = open_input(inputs, columns=options.columns, model_fields=fields, limit=options.limit)
     if source.cheap and source.rereadable:
         # What spoils a whole file is raised by this in any case; bad rows only count when none may fail.
-        problems = check_input(source, lambda: RowValidator(input_type, id_field=options.id_field, keep_bad=True))
+        id_field = options.id_field or source.id_field
+        problems = check_input(source, lambda: RowValidator(input_type, id_field=id_field, keep_bad=True))
         if problems and options.max_failed is None:
             raise InputError("\n".join(problems))
     return source

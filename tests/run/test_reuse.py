@@ -49,7 +49,7 @@ def test_nothing_changed_so_nothing_is_asked_for_and_no_engine_starts(stand_in, 
         chain().run(items(ROWS), tmp_path / "with failed calls", reuse=whole, **options)
     run = chain().run(rows, tmp_path / "new", reuse=whole, **options)
     assert calls(run.folder) == []
-    assert {event["event"] for event in lines(run.folder / "events.jsonl")} == {"run_started", "run_finished"}
+    assert not any(event["event"].startswith("engine") for event in lines(run.folder / "events.jsonl"))
     stand_in()
     assert derived(run.folder) == derived(chain().run(rows, tmp_path / "fresh", **options).folder)
 
