@@ -45,6 +45,9 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.reuse
 	$(BIN)/python -m benchmarks.call_index
+	$(BIN)/python -m benchmarks.events_cost
+	$(BIN)/python -m benchmarks.stats
+	$(BIN)/python -m benchmarks.ten_million
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

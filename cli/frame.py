@@ -202,6 +202,8 @@ def _engine_words(
     text.append(f"{count(load.running)}/{count(load.window)} running{dot}{count(load.waiting)} waiting")
     text.append(f"{dot}{count(tokens)} tokens/s{dot}{counted(load.calls, 'call')}")
     _errors(text, load, dot)
+    if known.held_by:
+        text.append(f"{dot}held back by the {one_line(known.held_by)}", style=WARN)
 
 
 def _errors(text: Text, load: EngineCount, dot: str) -> None:

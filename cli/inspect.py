@@ -14,8 +14,8 @@ from chainette.cli.target import Call, chain_target, load, pairs, refuse_empty
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from chainette.cli.drawing import Arrow
     from chainette.cli.wording import Glyphs
+    from chainette.reports.arrows import Arrow
     from chainette.run import RunOptions
 
 Words = Annotated[
@@ -81,20 +81,22 @@ def inspect_dag(
     """Draw a chain's graph, or write it as a chain file."""
     if format is Drawing.yaml and not as_json:
         return _write_yaml(chain_target(words), pairs(param, "--param"))
-    from chainette.cli import charts, drawing
+    from chainette.cli import charts
     from chainette.cli.output import write, write_json
+    from chainette.reports.arrows import arrows, boxes
+    from chainette.reports.mermaid import mermaid
     from chainette.run import check
 
     checked = check(load(chain_target(words)).for_params(pairs(param, "--param")))
     report, outline = checked.report(), checked.graph.outline
     nodes = {node["id"]: (str(node["kind"]), _label(node)) for node in report["nodes"]}
     if as_json or format is Drawing.json:
-        ways = [_way(way) for way in drawing.arrows(outline)]
+        ways = [_way(way) for way in arrows(outline)]
         write_json({"chain": report["chain"], "nodes": report["nodes"], "edges": ways, "outline": outline})
     elif format is Drawing.mermaid:
-        write(charts.mermaid(report["chain"], nodes, drawing.arrows(outline), drawing.boxes(outline)))
+        write(mermaid(report["chain"], nodes, arrows(outline), boxes(outline)))
     elif format is Drawing.dot:
-        write(charts.dot(report["chain"], nodes, drawing.arrows(outline), drawing.boxes(outline)))
+        write(charts.dot(report["chain"], nodes, arrows(outline), boxes(outline)))
     else:
         _print_tree(report, outline, icons, max_branches)
     if not checked.ok:

@@ -13,7 +13,7 @@ from chainette.observe import event_fields, record_line, utc_now
 
 
 class JsonLines:
-    """Listens to a run and writes every event as one line of JSON.
+    """Listens to a run and writes every event as one line of JSON: the lines of `events.jsonl`, with more snapshots.
 
     When they can no longer be written the run goes on, and the error is raised at its end.
     """
@@ -33,19 +33,23 @@ class JsonLines:
             raise self._failed
 
     def __call__(self, event: Event) -> None:
+        self.take_line(event, record_line(event_fields(event)))
+
+    def take_line(self, event: Event, line: bytes) -> None:
+        """As it stands in the run's `events.jsonl`."""
         self.state.take(event)
-        self._write(event_fields(event))
+        self._write(line)
 
     def say(self, event: str, fields: dict[str, Any]) -> None:
         """A line for what is no event of a run, an error before its start, say."""
-        self._write({"event": event, "time": utc_now(), **fields})
+        self._write(record_line({"event": event, "time": utc_now(), **fields}))
 
-    def _write(self, fields: dict[str, Any]) -> None:
+    def _write(self, line: bytes) -> None:
         """Flushed, so that a reader at the other end of a pipe is never behind."""
         if self._failed is not None:
             return
         try:
-            self._stream.write(record_line(fields).decode() + "\n")
+            self._stream.write(line.decode() + "\n")
             self._stream.flush()
         except (OSError, Unwritable) as error:
             self._failed = error

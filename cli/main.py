@@ -13,15 +13,23 @@ from chainette.cli import (
     devices,
     diff,
     engines,
+    export,
     init,
     inspect,
     kill,
+    note,
+    push,
+    report,
     resume,
     retry,
     run,
     runs,
     schema,
     show,
+    sql,
+    stats,
+    trace,
+    view,
     warmup,
     why,
 )
@@ -40,9 +48,6 @@ def dashed(args: list[str]) -> list[str]:
     return result
 
 
-LATER = ("export", "push", "stats", "view")
-"""Commands that are designed and not here yet."""
-
 # Typer brings its own copy of click or uses the one that is installed, by its version.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -58,13 +63,6 @@ class Commands(TyperGroup):
                 raise
             raise typer.Exit(_misunderstood(error)) from None
         return parsed
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] in LATER and args[0] not in self.commands:
-            from chainette.cli.target import wrong_call
-
-            raise wrong_call(args[0], "comes with a later version", command="")
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         from chainette.errors import ChainetteError
@@ -119,8 +117,16 @@ app.command("inspect")(inspect.inspect)
 app.command("inspect-dag")(inspect.inspect_dag)
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("stats")(stats.stats)
+app.command("trace")(trace.trace)
+app.command("view")(view.view)
+app.command("export")(export.export)
+app.command("push")(push.push)
+app.command("sql")(sql.sql)
 app.command("diff")(diff.diff)
 app.command("why")(why.why)
+app.command("note")(note.note)
 app.command("warmup")(warmup.warmup)
 app.command("kill")(kill.kill)
 app.command("engines")(engines.engines)

@@ -9,21 +9,25 @@ from datetime import datetime
 from types import TracebackType
 from typing import TextIO
 
-from chainette.cli.progress import RunState
+from chainette.cli.progress import RunState, cut_back_words
 from chainette.cli.summary import money
 from chainette.cli.wording import clock, count, counted, died_words, one_line, rate, seconds
 from chainette.events import (
+    ChunksCutBack,
     EngineAsleep,
     EngineAwake,
     EngineDied,
     EngineStarted,
     EngineStarting,
     EngineStopped,
+    EngineThrottled,
+    EngineUnthrottled,
     Event,
     Interrupted,
     Progressed,
     RunFinished,
     RunStarted,
+    StageStarted,
     Warned,
 )
 
@@ -79,6 +83,14 @@ class PlainLines:
                 self._say(f"engine {engine}: awake after {seconds(took)}")
             case EngineStopped(engine, reason):
                 self._say(f"engine {engine}: stopped" + (f": {reason}" if reason else ""))
+            case EngineThrottled(engine, reason):
+                self._say(f"engine {engine}: held back by the {reason}")
+            case EngineUnthrottled(engine):
+                self._say(f"engine {engine}: no longer held back")
+            case StageStarted(stage, stages, _, engines) if stages > 1:
+                self._say(f"stage {stage + 1} of {stages}" + (f": {', '.join(engines)}" if engines else ""))
+            case ChunksCutBack():
+                self._say(f"warning: {cut_back_words(event)}")
             case Warned(message):
                 self._say(f"warning: {message}")
             case Interrupted():
@@ -116,7 +128,11 @@ class PlainLines:
 
 
 def started_words(event: EngineStarted) -> str:
-    return "warm already" if event.warm else f"ready after {seconds(event.seconds)}"
+    """What stands behind the engine's name."""
+    if event.warm:
+        return "there already"
+    again = f"replica {event.replica} again " if event.replica is not None else ""
+    return f"{again}ready after {seconds(event.seconds)}"
 
 
 def progress_words(state: RunState) -> str:

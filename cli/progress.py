@@ -10,6 +10,7 @@ from chainette.cli.drawing import TreeLine, tree_lines
 from chainette.cli.wording import ICONS, Glyphs, died_words, one_line
 from chainette.events import (
     ChunkCommitted,
+    ChunksCutBack,
     EngineAsleep,
     EngineAwake,
     EngineCount,
@@ -17,6 +18,8 @@ from chainette.events import (
     EngineStarted,
     EngineStarting,
     EngineStopped,
+    EngineThrottled,
+    EngineUnthrottled,
     Event,
     Interrupted,
     NodeCount,
@@ -38,6 +41,8 @@ class EngineState:
     """`waiting` until first needed, then `starting`, `ready`, `stopped`."""
     since_s: float = 0.0
     reason: str = ""
+    held_by: str = ""
+    """What its calls wait for besides its window: a rate limit, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,10 @@ class Moment:
     """Input rows done: finished work in rows where it can be weighed, else those that are committed."""
     handled: dict[str, int]
     tokens: dict[str, int]
+
+
+def cut_back_words(event: ChunksCutBack) -> str:
+    return f"what was made of chunk {event.from_chunk} and those behind it is made again: {event.reason}"
 
 
 def handled(node: NodeCount) -> int:
@@ -113,6 +122,12 @@ class RunState:
                 self._engine(engine, "", "ready", now_s)
             case EngineStopped(engine, reason):
                 self._engine(engine, "", "stopped", now_s).reason = reason
+            case EngineThrottled(engine, reason):
+                self.engine_states.setdefault(engine, EngineState()).held_by = reason
+            case EngineUnthrottled(engine):
+                self.engine_states.setdefault(engine, EngineState()).held_by = ""
+            case ChunksCutBack():
+                self.warnings.append(cut_back_words(event))
             case Warned(message):
                 self.warnings.append(message)
             case ChunkCommitted(_, rows):
@@ -123,7 +138,7 @@ class RunState:
                 pass
 
     def _start(self, event: RunStarted) -> None:
-        self.started = event
+        self.started, self.finished, self.interrupted = event, None, False
         self.nodes = {node_id: NodeCount() for node_id, _, _ in event.nodes}
         for name, description in event.engines:
             self.engine_states[name] = EngineState(description)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from chainette.cli.journey import MANY, NO_ROWS, journey
-from chainette.cli.sight import sight_of, turns_of
 from chainette.errors import RunFolderError, nearest
+from chainette.reports.journey import MANY, NO_ROWS, journey
+from chainette.reports.sight import sight_of, turns_of
 
 if TYPE_CHECKING:
     from chainette.files.graph_changes import Change
@@ -245,7 +245,7 @@ def _padded(messages: list[dict[str, Any]], length: int) -> list[dict[str, Any]]
 
 def _seen(graph: dict[str, Any], node: dict[str, Any], way: dict[str, Any], asked: dict[str, Any]) -> dict[str, str]:
     """The values that the templates of `asked` see at `node`, by the names they have there."""
-    from chainette.cli.prompts import rendered
+    from chainette.reports.prompts import rendered
 
     sight = sight_of(graph, way["nodes"], node["id"], tuple((_stop(way).get("prompt") or {}).get("turn", ())))
     seen = {}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFailed, Quiet, execute, refuse_both
+from chainette.cli.run import EnginesFile, Icons, JsonLogs, MaxBranches, MaxFailed, Otel, Quiet, execute, refuse_both
 from chainette.cli.runs import RunsDir
 from chainette.cli.target import Call, refuse_empty
 
@@ -32,6 +32,7 @@ def resume(
     max_failed: MaxFailed = None,
     engines: EnginesFile = None,
     runs_dir: RunsDir = "runs",
+    otel: Otel = None,
     quiet: Quiet = False,
     json_logs: JsonLogs = False,
     icons: Icons = True,
@@ -42,17 +43,20 @@ def resume(
     chainette resume last
     """
     gc.disable()
-    refuse_empty(input=input, max_failed=max_failed, engines=engines)
+    refuse_empty(input=input, max_failed=max_failed, engines=engines, otel=otel)
     refuse_both(quiet, json_logs)
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions
 
+    if otel is not None and otel.startswith("file:"):
+        otel = "file:" + os.path.abspath(otel.removeprefix("file:"))  # as it is named from here
     recorded = recorded_call(run, runs_dir, input, engines)
     options = RunOptions(
         resume=recorded.folder,
         force=force,
         max_failed=max_failed,
         engines_file=recorded.engines_file,
+        otel=otel,
         command=sys.argv,
         call=recorded.said,
     )

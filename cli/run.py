@@ -67,6 +67,10 @@ Force = Annotated[bool, _option(DATA, "--force", help="With --resume: take a cha
 MaxFailed = Annotated[
     str | None, _option(DATA, metavar="N|P%", help="Failed rows that still count as success, 5 or 2% (none).")
 ]
+Tag = Annotated[
+    list[str] | None, _option(DATA, metavar="NAME", help="A word by which runs lists and finds it; several times.")
+]
+Report = Annotated[bool, _option(DATA, "--report", help="Leave report.html in the run folder: one file to send.")]
 EnginesFile = Annotated[
     str | None, _option(ENGINES, "--engines", "-f", metavar="FILE", help="Default: the engines.yml here, if any.")
 ]
@@ -74,6 +78,12 @@ Engine = Annotated[
     list[str] | None, _option(ENGINES, metavar="STEP=NAME", help="Another engine for a step; several times.")
 ]
 DryRun = Annotated[bool, _option(ENGINES, "--dry-run", help="Check everything, as inspect does; start nothing.")]
+Otel = Annotated[
+    str | None,
+    _option(
+        SCREEN, metavar="TO", help="OpenTelemetry to an OTLP/HTTP URL, env (OTEL_EXPORTER_OTLP_…) or file:spans.json."
+    ),
+]
 Quiet = Annotated[bool, _option(SCREEN, "--quiet", "-q", help="Only errors, and the folder's path on stdout.")]
 JsonLogs = Annotated[bool, _option(SCREEN, "--json-logs", help="Each event as a line of JSON on stdout.")]
 Icons = Annotated[bool, _option(SCREEN, "--icons/--no-icons", help="Signs beyond ASCII (yes).")]
@@ -98,9 +108,12 @@ def run(
     resume: Resume = None,
     force: Force = False,
     max_failed: MaxFailed = None,
+    tag: Tag = None,
+    report: Report = False,
     engines: EnginesFile = None,
     engine: Engine = None,
     dry_run: DryRun = False,
+    otel: Otel = None,
     quiet: Quiet = False,
     json_logs: JsonLogs = False,
     icons: Icons = True,
@@ -117,8 +130,10 @@ def run(
     refuse_empty(
         input=call.input, output_dir=call.output_dir, id_field=id_field, max_failed=max_failed, engines=engines
     )
-    refuse_empty(reuse=reuse, resume=resume)
+    refuse_empty(reuse=reuse, resume=resume, otel=otel)
     refuse_both(quiet, json_logs)
+    if report:
+        _refuse_report_at_url(call.output_dir)
     if dry_run and resume is not None:
         raise wrong_call("--dry-run", "checks a new run, and --resume goes on with one", "chainette inspect CHAIN")
     from chainette.cli.watching import Screen
@@ -140,11 +155,22 @@ def run(
         resume=resume,
         force=force,
         reuse=reuse,
+        otel=otel,
+        tags=tag or (),
         command=sys.argv,
         call=said(call, engines),
     )
     screen = Screen(quiet, json_logs, icons, max_branches)
-    raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen))
+    raise typer.Exit(dry(call, options, screen) if dry_run else execute(call, options, screen, report=report))
+
+
+def _refuse_report_at_url(output_dir: str | None) -> None:
+    from chainette.files.remote_names import is_remote
+
+    if output_dir is not None and is_remote(output_dir):
+        raise wrong_call(
+            "--report", "is written into run folders on this machine", "chainette report RUN -o FILE, after it"
+        )
 
 
 def _columns(said: str | None) -> list[str] | None:
@@ -177,8 +203,18 @@ def _understood(call: Call, without_input: bool) -> Call:
     return call
 
 
-def execute(call: Call, options: RunOptions, screen: Screen) -> int:
+def execute(call: Call, options: RunOptions, screen: Screen, *, report: bool = False) -> int:
     """The run itself; returns the exit code."""
+    watcher = screen.watcher(sys.stdout, sys.stderr)
+    code = _execute(call, options, screen, watcher)
+    if report:
+        from chainette.cli.report import leave_report
+
+        leave_report(watcher.state, quiet=screen.quiet or screen.json_logs)
+    return code
+
+
+def _execute(call: Call, options: RunOptions, screen: Screen, watcher: Watcher) -> int:
     import contextlib
     import os
     import shlex
@@ -189,7 +225,6 @@ def execute(call: Call, options: RunOptions, screen: Screen) -> int:
     from chainette.files.remote_names import is_remote
 
     out, err = sys.stdout, sys.stderr
-    watcher = screen.watcher(out, err)
     loaded = False
     try:
         chain = load(call.target)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chainette.cli.pager import NoPager, print_lines
 from chainette.cli.runs import AsJson, RunsDir
 
 if TYPE_CHECKING:
@@ -32,33 +32,85 @@ def show(
         typer.Argument(metavar="[STEP]", help="A step's id, chain_input or flattened.", show_default=False),
     ] = None,
     row: Annotated[str | None, typer.Argument(metavar="[ROW]", help="A row's id.", show_default=False)] = None,
+    of_row: Annotated[
+        str | None, typer.Option("--row", metavar="ID", help="A row's way through the chain, as a tree.")
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="The rows that stopped, and why.")] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="FIELD=VALUE", help="Only such rows; also != < <= > >= ~ (contains)."),
+    ] = None,
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only rows with this text in any field.")] = "",
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most N rows; 0 for all.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Pass over the first N rows.")] = 0,
+    page: Annotated[int, typer.Option(min=1, metavar="N", help="The N-th page of so many rows.")] = 1,
+    follow: Annotated[bool, typer.Option("--follow", help="Watch a run that another process does.")] = False,
+    no_pager: NoPager = False,
     runs_dir: RunsDir = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Show a run; the rows of a step; one row on its way through all steps."""
-    from chainette.cli.output import write_json
+    from chainette.cli.target import wrong_call
     from chainette.files.reading import RunReader
 
     reader = RunReader(found_run(run, runs_dir))
-    if step is not None and row is not None:
-        from chainette.cli.journey import journey, journey_lines
+    if page > 1 and (offset or not limit):
+        raise wrong_call("--page", "counts pages of --limit rows", "without --offset and --limit 0", "show")
+    filtered = bool(where or search)
+    if follow:
+        if step is not None or of_row is not None or failed or filtered:
+            raise wrong_call("--follow", "watches a whole run", "without a step and rows", "show")
+        _follow(reader, as_json)
+    elif of_row is not None or row is not None:
+        if failed or filtered or (of_row is not None and row is not None):
+            raise wrong_call("--row", "is one row's way", "without --failed, --where and a second row", "show")
+        _show_row(reader, step, str(of_row if row is None else row), as_json, no_pager)
+    elif step is None and not failed and not filtered:
+        _show_run(reader, as_json, no_pager)
+    else:
+        from chainette.cli.show_rows import Asked, show_rows
 
-        way = journey(reader, step, row)
-        if as_json:
-            write_json(way)
-            return
-        print_lines(journey_lines(way))
-        return
-    if step is None and not failed:
-        about = summary_of(reader)
-        if as_json:
-            write_json(about)
-            return
-        print_lines(summary_lines(about))
-        return
-    _show_rows(reader, step, failed, limit, as_json)
+        first = (page - 1) * limit if page > 1 else offset
+        asked = Asked(step, failed, first, limit, tuple(where or ()), search)
+        show_rows(reader, asked, as_json=as_json, paged=not no_pager)
+
+
+def _follow(reader: RunReader, as_json: bool) -> None:
+    from chainette.cli.follow import follow
+    from chainette.cli.watching import Screen
+
+    raise typer.Exit(follow(reader, Screen(json_logs=as_json)))
+
+
+def _show_run(reader: RunReader, as_json: bool, no_pager: bool) -> None:
+    about = summary_of(reader)
+    if as_json:
+        from chainette.cli.output import write_json
+
+        write_json(about)
+    else:
+        print_lines(summary_lines(about), paged=not no_pager)
+
+
+def _show_row(reader: RunReader, step: str | None, row: str, as_json: bool, no_pager: bool) -> None:
+    """With a step all that was said there; without one the whole way as a tree."""
+    from chainette.reports.journey import journey
+
+    way = journey(reader, step or INPUT, row)
+    if as_json:
+        from chainette.cli.output import write_json
+
+        write_json(way)
+    elif step is not None:
+        from chainette.cli.journey import journey_lines
+
+        print_lines(journey_lines(way), paged=not no_pager)
+    else:
+        from chainette.cli.row_tree import row_tree
+        from chainette.cli.screen import glyphs
+
+        tree = row_tree(way, reader.graph().get("outline"), glyphs(sys.stdout, True))
+        print_lines(tree, cut=True, paged=not no_pager)
 
 
 def found_run(run: str, runs_dir: str) -> Path:
@@ -76,78 +128,6 @@ def found_run(run: str, runs_dir: str) -> Path:
         raise told from None
 
 
-def print_lines(lines: Iterable[Text], cut: bool = False) -> None:
-    from chainette.cli.screen import console
-
-    terminal = console(sys.stdout)
-    for text in lines:
-        if not sys.stdout.isatty() and terminal.color_system is None:
-            # Ten times as quick as the console, which counts with a million rows.
-            sys.stdout.write(text.plain + "\n")
-            continue
-        if cut:
-            text.truncate(terminal.width, overflow="ellipsis")
-        terminal.print(text, soft_wrap=True)
-
-
-def _show_rows(reader: RunReader, step: str | None, failed: bool, limit: int, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from chainette.cli.output import write_json_rows
-    from chainette.cli.screen import QUIET, line
-
-    view: Any = reader.failures(step) if failed else rows_of(reader, step or INPUT)
-    chosen = view[:limit] if limit else view
-    found: Iterator[Any] = ({**asdict(f), "cause": list(f.cause)} for f in chosen) if failed else iter(chosen)
-    if as_json:
-        about = {"run": reader.path.name, "step": step, "failed": failed, "total": len(view)}
-        write_json_rows(about, found)
-        return
-    if failed:
-        print_lines((text for f in found for text in failure_lines(f, show_node=step is None)), cut=True)
-    else:
-        print_lines((row_line(r) for r in found), cut=True)
-    if len(chosen) < len(view):
-        print_lines([line((f"{len(chosen):,} of {len(view):,} rows; --limit 0 shows all", QUIET))])
-    elif not view:
-        what = "failed rows" if failed else "rows"
-        why = "" if failed or step is None else _why_none(reader, step)
-        print_lines([line((f"no {what}" + (f" at {step}{why}" if step else ""), QUIET))])
-
-
-def _why_none(reader: RunReader, step: str) -> str:
-    """Of a node that writes no rows, so that nobody takes its rows to be lost."""
-    nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in reader.graph().get("nodes", [])}
-    node = nodes.get(step, {})
-    if node.get("written", True):
-        return ""
-    return ": its rows are not written" if node["type"] in ("step", "apply") else f": a {node['type']} writes none"
-
-
-def rows_of(reader: RunReader, step: str) -> Any:
-    """The rows of a step, of the input or flattened; a step of that name comes first."""
-    if step not in reader.step_ids():
-        if step == INPUT:
-            return reader.inputs()
-        if step == FLATTENED:
-            return reader.flattened()
-    return reader.rows(step)
-
-
-def row_line(row: dict[str, Any]) -> Text:
-    """One row on one line."""
-    from chainette.cli.screen import NAME, QUIET, line
-    from chainette.cli.wording import one_line, turn_words
-
-    text = line((one_line(row.get("_id", "?")), NAME))
-    if "_turn" in row:
-        text.append(f"  turn {one_line(turn_words(row['_turn']))}", style=QUIET)
-    for key, value in row.items():
-        if key not in ("_id", "_turn"):
-            text.append(f"  {one_line(key)}: ", style=QUIET).append(one_line(in_words(value), 2_000))
-    return text
-
-
 def in_words(value: Any) -> str:
     """Strings as they are, everything else as JSON."""
     import json
@@ -155,38 +135,20 @@ def in_words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def failure_lines(failure: dict[str, Any], show_node: bool) -> list[Text]:
-    """Why a row stopped, and the text that was refused."""
-    from chainette.cli.screen import BAD, NAME, QUIET, line
-    from chainette.cli.wording import counted, one_line, turn_words
-
-    node = f"{one_line(failure['node_id'])}  " if show_node else ""
-    text = line((one_line(failure["row_id"]), NAME), f"  {node}", (failure["kind"], BAD))
-    text.append(f"  {one_line(failure['message'], 2_000)}")
-    if failure.get("turns"):
-        text.append(f"  (turn {turn_words(failure['turns'])})", style=QUIET)
-    if failure["attempts"] > 1:
-        text.append(f"  ({counted(failure['attempts'], 'attempt')})", style=QUIET)
-    lines = [text]
-    if failure["raw"] is not None:
-        lines.append(line(("    answer  ", QUIET), one_line(failure["raw"], 2_000)))
-    lines += [line(("    cause   ", QUIET), one_line(cause)) for cause in failure["cause"]]
-    return lines
-
-
 def summary_of(reader: RunReader) -> dict[str, Any]:
     """A run in one document: what its folder says of it, and its commonest failures."""
-    from chainette.cli.failures import alike
     from chainette.files.runs import summarise
+    from chainette.reports.failures import grouped_failures
 
     graph, status = reader.graph(), reader.status()
-    causes = alike((f.node_id, f.kind, f.message, 1) for f in reader.failures())
+    causes = grouped_failures(reader).groups
     kinds = {n["id"]: n for n in graph.get("execution_order", [])}
     return {
         "run": reader.path.name,
         "folder": reader.place,
         "state": summarise(reader.path).state,
         "chain": graph.get("chain", status.get("chain", "")),
+        "tags": graph.get("tags", []),
         "message": status.get("message", ""),
         "started": status.get("started"),
         "seconds": status.get("seconds", 0.0),
@@ -195,6 +157,7 @@ def summary_of(reader: RunReader) -> dict[str, Any]:
         "rows_out": status.get("rows_out", 0),
         "rows_failed": status.get("rows_failed", 0),
         "rows_dropped": status.get("rows_dropped", 0),
+        "rows_total": status.get("rows_total"),
         "nodes": [{**kinds.get(id_, {"id": id_}), **status.get("nodes", {}).get(id_, {})} for id_ in reader.step_ids()],
         "engines": graph.get("engines", []),
         "inputs": graph.get("inputs"),
@@ -218,6 +181,8 @@ def summary_lines(about: dict[str, Any]) -> list[Text]:
         f"{count(about[k])} {name}" for k, name in (("rows_failed", "failed"), ("rows_dropped", "dropped")) if about[k]
     ]
     lines.append(line(f"{one_line(about['chain'])}: {', '.join(words)} in {seconds(about['seconds'])}"))
+    if about["tags"]:
+        lines.append(line(("tags    ", QUIET), ", ".join(one_line(tag) for tag in about["tags"])))
     if about["message"]:
         lines.append(line((one_line(about["message"]), style)))
     lines += [line(), *_node_table(about["nodes"]), line()]

@@ -30,8 +30,9 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say why a row's call was made or reused, and what of it differs from another run."""
+    from chainette.cli.pager import print_lines
     from chainette.cli.reasons import reasons
-    from chainette.cli.show import found_run, print_lines
+    from chainette.cli.show import found_run
     from chainette.files.reading import RunReader
 
     reader = RunReader(found_run(run, runs_dir))
@@ -91,8 +92,8 @@ def why_lines(told: dict[str, Any]) -> list[Text]:
 
 
 def _verdict(told: dict[str, Any]) -> str:
-    from chainette.cli.journey import NO_ROWS
     from chainette.cli.wording import counted, one_line
+    from chainette.reports.journey import NO_ROWS
 
     calls, stopped = told["calls"], told["stopped"]
     if calls:

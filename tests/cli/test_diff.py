@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chainette.cli.diff import changed_words
+from chainette.reports.changed_words import changed_words
 from tests.cli.conftest import Project
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from chainette.cli.charts import dot, mermaid
-from chainette.cli.drawing import Arrow, arrows, tree_lines
+from chainette.cli.charts import dot
+from chainette.cli.drawing import tree_lines
 from chainette.cli.wording import ICONS, PLAIN
+from chainette.reports.arrows import Arrow, arrows
+from chainette.reports.mermaid import mermaid
 from tests.cli.hand_made import NODES, TREE
 
 LABELS = {id_: (kind, label) for id_, kind, label in NODES}

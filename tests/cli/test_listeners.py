@@ -12,7 +12,20 @@ from chainette.cli.progress import RunState
 from chainette.cli.summary import plain_summary
 from chainette.cli.watching import Screen, Silence
 from chainette.cli.wording import ICONS, PLAIN, run_word
-from chainette.events import ChunkCommitted, EngineStarted, EngineStarting, Event, Interrupted, Warned
+from chainette.events import (
+    ChunkCommitted,
+    ChunkRead,
+    ChunksCutBack,
+    EngineStarted,
+    EngineStarting,
+    EngineThrottled,
+    EngineUnthrottled,
+    Event,
+    Interrupted,
+    StageFinished,
+    StageStarted,
+    Warned,
+)
 from tests.cli.hand_made import FOLDER, everywhere, finished, node, progressed, started
 
 
@@ -83,7 +96,43 @@ def test_json_logs_are_one_object_a_line_named_by_its_event() -> None:
     ]
     assert said[1]["nodes"]["extract"]["done"] == 3  # type: ignore[index]
     assert str(said[2].pop("time")).endswith("Z")
-    assert said[2] == {"event": "chunk_committed", "chunk": 0, "rows_committed": 512}
+    assert said[2] == {"event": "chunk_committed", "chunk": 0, "rows_committed": 512, "recovered": False}
+
+
+def test_plain_lines_are_as_few_however_many_chunks_there_are() -> None:
+    chunks = [event for n in range(500) for event in (ChunkRead(n, n, 1), ChunkCommitted(n, n + 1))]
+    assert plain(StageStarted(0, 1, ("extract",), ("demo",)), *chunks, StageFinished(0)) == []
+
+
+def test_plain_lines_say_what_holds_an_engine_back_and_which_stage_begins() -> None:
+    limited = EngineThrottled("demo", "engine's requests_per_minute")
+    again = EngineStarted("demo", "", 1.5, replica=1, replicas=2)
+    assert plain(StageStarted(1, 3, (), ("demo",)), limited, EngineUnthrottled("demo", 2.0), again) == [
+        "12:00:00  stage 2 of 3: demo",
+        "12:00:00  engine demo: held back by the engine's requests_per_minute",
+        "12:00:00  engine demo: no longer held back",
+        "12:00:00  engine demo: replica 1 again ready after 1.50 s",
+    ]
+
+
+def test_plain_lines_warn_of_what_is_made_again() -> None:
+    assert plain(ChunksCutBack(3, "the files do not hold it")) == [
+        "12:00:00  warning: what was made of chunk 3 and those behind it is made again: the files do not hold it"
+    ]
+
+
+def test_the_live_view_says_what_holds_an_engine_back() -> None:
+    state = RunState()
+    for event in (
+        started(),
+        EngineStarted("demo", "", 1.0),
+        progressed(1, 2),
+        EngineThrottled("demo", "rate [b]limit"),
+    ):
+        state.take(event)
+    assert "held back by the rate [b]limit" in picture(state, ICONS, 120, 40, 1.0, 1.0).plain
+    state.take(EngineUnthrottled("demo"))
+    assert "held back" not in picture(state, ICONS, 120, 40, 1.0, 1.0).plain
 
 
 def test_json_logs_can_carry_any_text() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from chainette.cli.prompts import rendered
-from chainette.cli.sight import Sight
 from chainette.cli.trouble import report
 from chainette.errors import ChainError, EngineError, InputError, PlanError, RunFolderError, RunStoppedError
 from chainette.graph import build
 from chainette.prompts import compile_prompts
+from chainette.reports.prompts import rendered
+from chainette.reports.sight import Sight
 from chainette.rows import Row
 from chainette.run import load_chain
 from tests.cli.conftest import Project
@@ -247,13 +247,6 @@ def test_devices_that_are_declared_are_told_too(project: Project, monkeypatch: p
 
 def test_the_version_is_said(project: Project) -> None:
     assert project.call("--version").startswith("chainette ")
-
-
-@pytest.mark.parametrize("command", ["stats", "view", "push"])
-def test_a_command_that_is_to_come_says_so(project: Project, command: str) -> None:
-    project.call(command, "last")
-    assert project.exit_code == 2
-    assert f"{command}: comes with a later version" in project.err
 
 
 @pytest.mark.parametrize(

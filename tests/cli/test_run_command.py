@@ -83,6 +83,13 @@ def test_json_logs_are_all_that_stands_on_stdout(project: Project) -> None:
     assert "halving" in project.err
 
 
+def test_json_logs_are_the_lines_of_the_record_with_more_snapshots(project: Project) -> None:
+    said = project.call("run", "small.py:plain", "-i", "in.jsonl", "-o", "out", "--json-logs").splitlines()
+    record = (project.folder / "out/events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [line for line in said if line in record] == record
+    assert {json.loads(line)["event"] for line in set(said) - set(record)} <= {"progressed"}
+
+
 def test_json_logs_tell_of_an_error_too(project: Project) -> None:
     said = [
         json.loads(line) for line in project.call("run", "small.py:wrong", "-i", "in.jsonl", "--json-logs").splitlines()

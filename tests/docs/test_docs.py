@@ -15,7 +15,11 @@ ON_THE_DEMO_MODEL = ["README.md", "docs/guide.md"]
 """From the repository's own folder."""
 ON_THEIR_OWN = [
     "docs/control-flow.md",
+    "docs/export.md",
     "docs/python-steps.md",
+    "docs/sql.md",
+    "docs/reading-a-run.md",
+    "docs/stats.md",
     "docs/traced.md",
     "docs/which-shape.md",
     "docs/yaml.md",

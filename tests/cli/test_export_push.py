@@ -1,0 +1,111 @@
+"""export and push, as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import Project
+
+
+def test_a_run_is_exported_in_the_format_that_the_name_ends_with(finished_run: Project) -> None:
+    out = finished_run.call("export", "last", "-o", "rows.parquet", "--columns", "_id,facts.product")
+    assert out == "rows.parquet: 5 rows, 2 columns of done (flattened)\n"
+    assert pq.read_table("rows.parquet").column_names == ["_id", "facts.product"]
+
+
+def test_rows_go_to_standard_output_and_nothing_else_does(finished_run: Project) -> None:
+    out = finished_run.call("export", "done", "--step", "facts", "-o", "-", "--json")
+    assert [json.loads(line)["_id"] for line in out.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert json.loads(finished_run.err)["rows"] == 5
+    text = finished_run.call("export", "done", "--step", "facts", "-o", "-", "--format", "csv", "--columns", "_id")
+    assert text == '"_id"\n"0"\n"1"\n"2"\n"3"\n"4"\n'
+
+
+def test_an_export_tells_other_programs_what_it_wrote(finished_run: Project) -> None:
+    said = json.loads(finished_run.call("export", "done", "-o", "a.csv", "--json"))
+    assert (said["rows"], said["format"], said["state"], said["file"]) == (5, "csv", "done", "a.csv")
+    assert said["columns"][0] == "_id"
+
+
+def test_a_file_that_is_there_is_refused_and_force_replaces_it(finished_run: Project) -> None:
+    finished_run.call("export", "done", "-o", "a.csv")
+    finished_run.call("export", "done", "-o", "a.csv")
+    assert (finished_run.exit_code, finished_run.err) == (2, "error: a.csv exists (--force replaces it)\n")
+    finished_run.call("export", "done", "-o", "a.csv", "--force")
+    assert finished_run.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["-o", "a.csv", "--step", "fact"], 'has no step "fact" (did you mean "facts"?)'),
+        (["-o", "a.csv", "--columns", "facts.produkt"], 'did you mean "facts.product"?'),
+        (["-o", "a.csv", "--failed"], "no row failed in done"),
+        (["-o", "a.xlsx"], "its ending does not say"),
+        (["-o", "runs/done/steps/facts/a.csv"], "lies in the run's own folder"),
+        (["-o", "nowhere/a.csv"], "mkdir -p nowhere"),
+        (["-o", "-", "--format", "parquet"], "Parquet does not go to standard output"),
+        (["-o", "a.csv", "--rename", "x"], "takes name=value"),
+        (["-o", "a.jsonl", "--spreadsheet"], "is for CSV"),
+        (["-o", "a.jsonl", "--openai-batch", "answers"], "none of requests, results"),
+        (["-o", "a.jsonl", "--openai-batch", "results", "--columns", "a"], "has no meaning with --openai-batch"),
+        (["-o", "a.jsonl", "--openai-batch", "requests"], "which step's calls?"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_and_leaves_no_file(finished_run: Project, args: list[str], told: str) -> None:
+    before = sorted(finished_run.folder.iterdir())
+    finished_run.call("export", "done", *args)
+    assert finished_run.exit_code == 2
+    assert told in finished_run.err
+    assert sorted(finished_run.folder.iterdir()) == before
+
+
+def test_a_run_that_is_not_done_is_exported_and_says_how_far_it_is(finished_run: Project) -> None:
+    path = finished_run.folder / "runs/done/status.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "state": "interrupted", "rows_done": 3}))
+    assert "5 rows" in finished_run.call("export", "done", "-o", "a.jsonl")
+    assert "note: the run is interrupted: 3 of 5 input rows finished so far" in finished_run.err
+
+
+def test_cells_that_a_spreadsheet_would_calculate_are_told(finished_run: Project) -> None:
+    (finished_run.folder / "odd.jsonl").write_text('{"text": "=HYPERLINK(1)"}\n')
+    finished_run.call("run", "small.py:plain", "-i", "odd.jsonl", "-o", "runs/odd", "-q")
+    finished_run.call("export", "odd", "-o", "a.csv")
+    assert "2 cells would be formulas in a spreadsheet" in finished_run.err
+    finished_run.call("export", "odd", "-o", "b.csv", "--spreadsheet")
+    assert "formulas" not in finished_run.err
+
+
+def test_a_step_s_calls_are_exported_as_an_openai_batch_and_run_again(finished_run: Project) -> None:
+    out = finished_run.call(
+        "export", "done", "--step", "french", "--openai-batch", "requests", "--model", "m", "-o", "batch.jsonl"
+    )
+    assert out.splitlines()[0] == "batch.jsonl: 5 rows of done (french)"
+    finished_run.call("export", "done", "--step", "french", "--openai-batch", "results", "-o", "out.jsonl")
+    ids = [json.loads(line)["custom_id"] for line in (finished_run.folder / "batch.jsonl").read_text().splitlines()]
+    assert ids == ["0", "1", "2", "3", "4"]
+    assert len((finished_run.folder / "out.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_dry_run_of_push_writes_card_and_tables_and_names_the_command(finished_run: Project) -> None:
+    out = finished_run.call("push", "done", "org/small", "--dry-run", "--license", "mit")
+    assert "org/small: a private dataset of" in out
+    assert "next: chainette push done org/small" in out
+    assert (finished_run.folder / "small/README.md").is_file()
+    assert pq.read_table("small/data/facts/00000.parquet").num_rows == 5
+    said = json.loads(finished_run.call("push", "done", "org/small", "--dry-run", "-o", "other", "--public", "--json"))
+    assert (said["private"], said["dry_run"], said["configs"][0]["name"]) == (False, True, "flattened")
+
+
+def test_push_without_a_token_says_how_to_get_one(finished_run: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(finished_run.folder / "none"))
+    finished_run.call("push", "done", "org/small")
+    assert finished_run.exit_code == 1
+    assert "there is no token" in finished_run.err
+    assert "next: hf auth login" in finished_run.err
+    finished_run.call("push", "done", "not a name")
+    assert "no name of a dataset" in finished_run.err
