@@ -46,6 +46,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.reuse
 	$(BIN)/python -m benchmarks.call_index
 	$(BIN)/python -m benchmarks.events_cost
+	$(BIN)/python -m benchmarks.trace_cost
 	$(BIN)/python -m benchmarks.stats
 	$(BIN)/python -m benchmarks.ten_million
 

@@ -100,6 +100,19 @@ class JoinedRow(Row):
     aliases: dict[str, Row | list[Row] | None]
 
 
+def made_from(id: str) -> list[str]:
+    """The ids of the rows that a row was made from, the nearest first: `17.2.0` from `17.2` and `17`.
+
+    What follows a dot in an id from the data makes it a child only where it is a number.
+    """
+    found: list[str] = []
+    while True:
+        id, _, number = id.rpartition(".")
+        if not id or not (number.isdecimal() and number.isascii()):
+            return found
+        found.append(id)
+
+
 def source_of(id: str, positions: Mapping[str, int]) -> int:
     """Which input row an id comes from: its own, or that of the row it is a child of (`17.2.0`, `17.2`, `17`).
 

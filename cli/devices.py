@@ -28,7 +28,7 @@ def devices(
     from chainette.errors import ChainError
     from chainette.specs import engines_here
 
-    refuse_empty(engines=engines)
+    refuse_empty("devices", engines=engines)
     registry, problems = engines_here(engines)
     if problems:
         raise ChainError(problems)

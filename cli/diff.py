@@ -107,7 +107,7 @@ def change_lines(change: Change) -> list[Text]:
 
 
 def _as_text(value: Any) -> str:
-    from chainette.cli.show import in_words
+    from chainette.cli.wording import in_words
 
     return "" if value is None else in_words(value)
 
@@ -193,8 +193,7 @@ def _place(row: dict[str, Any]) -> str:
 
 
 def _row_words(row: dict[str, Any]) -> str:
-    from chainette.cli.show import in_words
-    from chainette.cli.wording import one_line
+    from chainette.cli.wording import in_words, one_line
 
     return "  ".join(
         f"{one_line(k)}: {one_line(in_words(v), _WHOLE)}" for k, v in row.items() if k not in ("_id", "_turn")
@@ -224,8 +223,7 @@ def value_diff(before: Any, after: Any) -> Text:
     from rich.text import Text
 
     from chainette.cli.screen import BAD, GOOD
-    from chainette.cli.show import in_words
-    from chainette.cli.wording import one_line
+    from chainette.cli.wording import in_words, one_line
 
     words = [in_words(value) for value in (before, after)]
     if all(isinstance(value, (str, list, dict)) for value in (before, after)) and max(map(len, words)) > _LONG:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,13 +49,13 @@ def _input_problems(checked: Checked, name: str, options: RunOptions) -> list[st
 def _folder_problems(output_dir: str | None, options: RunOptions) -> list[str]:
     from chainette.errors import RunFolderError
     from chainette.files.new_folder import check_empty
-    from chainette.files.remote_names import is_remote
+    from chainette.files.remote_names import as_path, is_remote
     from chainette.files.run_lock import is_held
 
     place = options.runs_dir if output_dir is None else output_dir
     if is_remote(place):
         return _remote_problems(place, new=output_dir is None)
-    folder = Path(place).expanduser()
+    folder = as_path(place)
     if not folder.exists():
         above = next(parent for parent in folder.absolute().parents if parent.exists())
         if not above.is_dir():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from chainette.cli.runs import AsJson, RunsDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chainette.files.reading import RunReader
 
@@ -57,7 +58,7 @@ def export(
     from chainette.cli.target import refuse_empty, wrong_call
     from chainette.files.reading import RunReader
 
-    refuse_empty(output=output, step=step, columns=columns, format=format, model=model)
+    refuse_empty("export", output=output, step=step, columns=columns, format=format, model=model)
     if openai_batch is not None and openai_batch not in BATCHES:
         raise wrong_call("--openai-batch", f'"{openai_batch}" is none of {", ".join(BATCHES)}', command="export")
     table_only = {"--columns": columns, "--rename": rename, "--spreadsheet": spreadsheet, "--failed": failed}
@@ -67,15 +68,19 @@ def export(
         raise wrong_call("--model", "is for --openai-batch requests", command="export")
     reader = RunReader(found_run(run, runs_dir))
     if openai_batch is not None:
-        about = _batch(reader, output, (openai_batch, step, model), force)
+        with _ended_like_ctrl_c():
+            about = _batch(reader, output, (openai_batch, step, model), force)
     else:
         from chainette.cli.target import pairs
         from chainette.reports.export import Wanted
 
-        names = pairs(rename, "--rename")
+        names = pairs(rename, "--rename", "export")
+        if not all(map(str.strip, names.values())):
+            raise wrong_call("--rename", "a column has a name", "--rename OLD=NEW", "export")
         chosen = tuple(filter(None, (name.strip() for name in (columns or "").split(","))))
         wanted = Wanted(step, failed, chosen, names, spreadsheet)
-        about = _table(reader, output, wanted, _format(output, format, spreadsheet), force)
+        with _ended_like_ctrl_c():
+            about = _table(reader, output, wanted, _format(output, format, spreadsheet), force)
     _tell(about, output, as_json)
 
 
@@ -96,7 +101,7 @@ def _format(output: str, format: str | None, spreadsheet: bool) -> Any:
 def _table(reader: RunReader, output: str, wanted: Any, format: Any, force: bool) -> dict[str, Any]:
     from chainette.reports.export import Export
 
-    _refuse(reader, output, force)
+    refuse_place(reader, output, force)
     export = Export(reader, wanted)
     done = _written(output, force, lambda stream: export.write(stream, format))
     about = {**_about(reader), "step": wanted.step, "failed": wanted.failed, "format": format, "file": output}
@@ -108,22 +113,22 @@ def _batch(reader: RunReader, output: str, asked: tuple[str, str | None, str | N
     from chainette.reports.openai_batch import Requests, Results, step_of
 
     kind, step, model = asked
-    _refuse(reader, output, force)
+    refuse_place(reader, output, force)
     node = step_of(reader, step)
     source = Requests(reader, node, model) if kind == "requests" else Results(reader, node)
     done = _written(output, force, source.write)
     return {**_about(reader), "step": node["id"], "openai_batch": kind, "file": output, **done}
 
 
-def _refuse(reader: RunReader, output: str, force: bool) -> None:
+def refuse_place(reader: RunReader, output: str, force: bool) -> None:
     """Before anything is read."""
     from chainette.errors import RunFolderError
     from chainette.files.delivery import refuse_existing
-    from chainette.files.remote_names import is_remote
+    from chainette.files.remote_names import as_path, is_remote
 
     if output == STDOUT:
         return
-    if not is_remote(output) and Path(output).expanduser().resolve().is_relative_to(reader.path.resolve()):
+    if not is_remote(output) and as_path(output).resolve().is_relative_to(reader.path.resolve()):
         raise RunFolderError(f"{output} lies in the run's own folder, where only the run writes (name another place)")
     refuse_existing(output, force=force)
 
@@ -134,10 +139,30 @@ def _written(output: str, force: bool, write: Callable[[BinaryIO], Any]) -> Any:
     if output != STDOUT:
         with delivered(output, force=force) as stream:
             return write(stream)
+    from chainette.cli.streams import require_stdout
+
+    require_stdout()
     sys.stdout.flush()
     done = write(cast("BinaryIO", _Stdout()))
     sys.stdout.buffer.flush()
     return done
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and a terminal that is closed leave no half of a file either."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: that is `nohup`.
+    before = {end: signal.signal(end, stop) for end in ends if signal.getsignal(end) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for end, handler in before.items():
+            signal.signal(end, handler)
 
 
 class _Stdout:
@@ -168,7 +193,7 @@ def _tell(about: dict[str, Any], output: str, as_json: bool) -> None:
     """What was written; on stderr where stdout has the rows."""
     import json
 
-    from chainette.cli.wording import counted, one_line
+    from chainette.cli.wording import counted, one_line, state_in_words
 
     out = sys.stderr if output == STDOUT else sys.stdout
     if as_json:
@@ -181,7 +206,7 @@ def _tell(about: dict[str, Any], output: str, as_json: bool) -> None:
         out.write(f"{place}: {counted(about['rows'], 'row')}{width} of {one_line(about['run'])} ({what})\n")
     if about["state"] != "done":
         of = f"{about['rows_done']:,} of {counted(about['rows_in'], 'input row')}"
-        sys.stderr.write(f"note: the run is {one_line(about['state'])}: {of} finished so far\n")
+        sys.stderr.write(f"note: the run {one_line(state_in_words(about['state']))}: {of} finished so far\n")
     for note in about.get("notes") or []:
         sys.stderr.write(f"note: {one_line(note)}\n")
     if about.get("formulas"):

@@ -40,7 +40,11 @@ def follow(reader: RunReader, screen: Screen, look_s: float = LOOK_S) -> int:
     try:
         with watcher:
             for line in _lines(reader.path, look_s):
-                event = event_of(_record(line, reader.path))
+                record = _record(line, reader.path)
+                try:
+                    event = event_of(record)
+                except (AttributeError, KeyError, TypeError, ValueError):  # another version's, or nobody's
+                    continue
                 if event is not None:
                     watcher(event)
     except KeyboardInterrupt:

@@ -62,10 +62,12 @@ def inspect(
 ) -> None:
     """Say everything that a run would refuse, node by node, without engines."""
     target = chain_target(words)
-    refuse_empty(engines=engines)
+    refuse_empty("inspect", engines=engines)
     from chainette.run import RunOptions
 
-    options = RunOptions(engines_file=engines, engines=pairs(engine, "--engine"), params=pairs(param, "--param"))
+    options = RunOptions(
+        engines_file=engines, engines=pairs(engine, "--engine", "inspect"), params=pairs(param, "--param", "inspect")
+    )
     raise typer.Exit(say_report(target, options, as_json, icons))
 
 
@@ -80,14 +82,14 @@ def inspect_dag(
 ) -> None:
     """Draw a chain's graph, or write it as a chain file."""
     if format is Drawing.yaml and not as_json:
-        return _write_yaml(chain_target(words), pairs(param, "--param"))
+        return _write_yaml(chain_target(words), pairs(param, "--param", "inspect-dag"))
     from chainette.cli import charts
     from chainette.cli.output import write, write_json
     from chainette.reports.arrows import arrows, boxes
     from chainette.reports.mermaid import mermaid
     from chainette.run import check
 
-    checked = check(load(chain_target(words)).for_params(pairs(param, "--param")))
+    checked = check(load(chain_target(words)).for_params(pairs(param, "--param", "inspect-dag")))
     report, outline = checked.report(), checked.graph.outline
     nodes = {node["id"]: (str(node["kind"]), _label(node)) for node in report["nodes"]}
     if as_json or format is Drawing.json:

@@ -57,7 +57,7 @@ def _stop_lines(stop: dict[str, Any], way: dict[str, Any]) -> list[Text]:
 
 def _fields(row: dict[str, Any]) -> list[Text]:
     from chainette.cli.screen import QUIET, line
-    from chainette.cli.show import in_words
+    from chainette.cli.wording import in_words
 
     names = [key for key in row if key not in ("_id", "_turn")]
     wide = min(max((len(one_line(name)) for name in names), default=0), 24)
@@ -81,7 +81,7 @@ def _failure(failure: dict[str, Any]) -> Text:
 
 def _prompt_lines(prompt: dict[str, Any]) -> list[Text]:
     from chainette.cli.screen import QUIET, WARN, line
-    from chainette.cli.show import in_words
+    from chainette.cli.wording import in_words
 
     kind = "" if prompt["rendered"] else " template"
     said = [(f"{one_line(m['role'])}{kind}", in_words(m["content"])) for m in prompt["messages"]]

@@ -90,6 +90,9 @@ def _page(command: list[str], lines: Iterable[Text], terminal: Console, cut: boo
     from rich.console import Console
 
     told = {**os.environ, "LESS": os.environ.get("LESS") or _LESS}
+    if os.path.basename(command[0]) == "less":
+        # With a LESS of the user's that does not say so, our colours would be shown as ESC.
+        command = [command[0], "-R", *command[1:]]
     sys.stdout.flush()
     try:
         pager = subprocess.Popen(

@@ -35,12 +35,15 @@ def push(
 ) -> None:
     """Put a run on the Hugging Face Hub: a table per step, and a card that says how it was made."""
     from chainette.cli.show import found_run
-    from chainette.cli.target import refuse_empty
+    from chainette.cli.target import refuse_empty, wrong_call
     from chainette.files.reading import RunReader
-    from chainette.reports.push import check_repo, refuse_early
+    from chainette.reports.push import PushError, check_repo, refuse_early
 
-    refuse_empty(output=output, license=license)
-    check_repo(repo)
+    refuse_empty("push", output=output, license=license)
+    try:
+        check_repo(repo)
+    except PushError as error:
+        raise wrong_call("ORG/NAME", str(error), command="push") from None
     reader = RunReader(found_run(run, runs_dir))
     if output is None and dry_run:
         output = repo.rpartition("/")[2]
@@ -79,6 +82,7 @@ def _push(
         "dry_run": dry_run,
         "folder": str(folder),
         "configs": [asdict(config) for config in prepared.configs],
+        "empty": list(prepared.empty),
     }
     if not dry_run:
         sent = send(folder, repo, public=public, force=force, message=f"Chainette run {reader.path.name}")
@@ -88,18 +92,20 @@ def _push(
 
 def _tell(about: dict[str, Any], again: list[str], as_json: bool) -> None:
     from chainette.cli.output import write, write_json
-    from chainette.cli.wording import counted, one_line
+    from chainette.cli.wording import counted, one_line, state_in_words
 
     if as_json:
         write_json(about)
         return
     kind = "private" if about["private"] else "public"
     lines = [f"{one_line(about['repo'])}: a {kind} dataset of {counted(len(about['configs']), 'table')}"]
-    wide = max(len(config["name"]) for config in about["configs"])
+    wide = max((len(config["name"]) for config in about["configs"]), default=0)
     lines += [f"  {config['name']:<{wide}}  {counted(config['rows'], 'row')}" for config in about["configs"]]
+    if about["empty"]:
+        lines += [f"without a table, 0 rows each: {', '.join(map(one_line, about['empty']))}"]
     if about["state"] != "done":
         of = f"{about['rows_done']:,} of {counted(about['rows_in'], 'input row')}"
-        sys.stderr.write(f"note: the run is {one_line(about['state'])}: {of} finished so far\n")
+        sys.stderr.write(f"note: the run {one_line(state_in_words(about['state']))}: {of} finished so far\n")
     if about["dry_run"]:
         lines += [f"nothing was sent; it would be what is in {one_line(about['folder'])}"]
         words = ["chainette", "push", about["run"], about["repo"], *again]

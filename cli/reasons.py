@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from chainette.errors import RunFolderError, nearest
 from chainette.reports.journey import MANY, NO_ROWS, journey
 from chainette.reports.sight import sight_of, turns_of
+from chainette.reports.wording import state_in_words
 
 if TYPE_CHECKING:
     from chainette.files.graph_changes import Change
@@ -128,8 +129,12 @@ def _stopped(reader: RunReader, way: dict[str, Any], stops: dict[str, Any]) -> d
         if id in written and not stops[id]["rows"]:
             if state == "done":
                 return {"at": id, "how": "dropped", "kind": stops[id]["kind"], "message": ""}
-            return {"at": id, "how": "not reached", "kind": "", "message": f"the run is {state}"}
-    return None if state == "done" else {"at": step, "how": "not reached", "kind": "", "message": f"the run is {state}"}
+            return _not_reached(id, state)
+    return None if state == "done" else _not_reached(step, state)
+
+
+def _not_reached(step: str, state: str) -> dict[str, Any]:
+    return {"at": step, "how": "not reached", "kind": "", "message": f"the run {state_in_words(state)}"}
 
 
 def _inside(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:

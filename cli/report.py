@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,9 +37,15 @@ def report(
 
     reader = RunReader(found_run(run, runs_dir))
     if output == "-":
+        from chainette.cli.streams import require_stdout
         from chainette.reports.report import report_html
 
-        sys.stdout.write(report_html(reader))
+        require_stdout()
+        html = report_html(reader)
+        sys.stdout.write(html)
+        if as_json:
+            about = {"run": reader.path.name, "file": "-", "bytes": len(html.encode("utf-8", "replace"))}
+            sys.stderr.write(json.dumps(about, ensure_ascii=False, indent=2) + "\n")
         return
     path = _written(reader, output)
     if as_json:
@@ -57,7 +64,16 @@ def _written(reader: RunReader, output: str | None) -> Path:
         told = RunFolderError(f"{reader.place} is not on this machine: say where the report should lie")
         told.add_note(f"next: chainette report {reader.place} -o {reader.path.name}.html")
         raise told
-    return write_report(reader, None if output is None else Path(output).expanduser())
+    return write_report(reader, None if output is None else _place(output))
+
+
+def _place(output: str) -> Path:
+    from chainette.cli.target import wrong_call
+    from chainette.files.remote_names import as_path, is_remote
+
+    if is_remote(output):
+        raise wrong_call("--output", "a report is written on this machine", "-o FILE, and copy it there", "report")
+    return as_path(output)
 
 
 def _say(path: Path) -> None:

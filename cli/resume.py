@@ -43,7 +43,7 @@ def resume(
     chainette resume last
     """
     gc.disable()
-    refuse_empty(input=input, max_failed=max_failed, engines=engines, otel=otel)
+    refuse_empty("resume", input=input, max_failed=max_failed, engines=engines, otel=otel)
     refuse_both(quiet, json_logs)
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions

@@ -36,7 +36,7 @@ def retry(
     chainette retry last --kind timeout
     """
     gc.disable()
-    refuse_empty(step=step, kind=kind, max_failed=max_failed, engines=engines)
+    refuse_empty("retry", step=step, kind=kind, max_failed=max_failed, engines=engines)
     refuse_both(quiet, json_logs)
     from chainette.cli.watching import Screen
     from chainette.run import RunOptions

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainette.cli.wording import Glyphs, counted, one_line, seconds
-from chainette.reports.outline import flat, ways_of
+from chainette.reports.outline import LOOPS, flat, ways_of
 from chainette.reports.sight import Turns, turns_of
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-LOOPS = ("while_loop", "scan")
 _RECORDS = ("calls", "rows", "failures")
 _OURS = ("_id", "_turn")
 _MOST = 400
@@ -65,7 +64,7 @@ def _children(rows: list[dict[str, Any]]) -> list[Knot]:
 def _fields(row: dict[str, Any]) -> list[str | tuple[str, str]]:
     """Names and values, on one line."""
     from chainette.cli.screen import QUIET
-    from chainette.cli.show import in_words
+    from chainette.cli.wording import in_words
 
     parts: list[str | tuple[str, str]] = []
     for key, value in row.items():

@@ -33,13 +33,11 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs, the newest first."""
-    from pathlib import Path
-
     from chainette.errors import RunFolderError
     from chainette.files.reading import list_runs
-    from chainette.files.remote_names import is_remote
+    from chainette.files.remote_names import as_path, is_remote
 
-    if runs_dir != "runs" and not is_remote(runs_dir) and not Path(runs_dir).is_dir():
+    if runs_dir != "runs" and not is_remote(runs_dir) and not as_path(runs_dir).is_dir():
         raise RunFolderError(f"there is no folder {runs_dir}")
     every = list_runs(runs_dir)
     listed = _chosen(every, state, tag or [])

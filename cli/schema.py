@@ -22,7 +22,7 @@ def schema(output: Output = None) -> None:
     from chainette.cli.output import write
     from chainette.cli.target import refuse_empty, wrong_call
 
-    refuse_empty(output=output)
+    refuse_empty("schema", output=output)
     text = files("chainette.chain").joinpath("chain.schema.json").read_text(encoding="utf-8")
     if output is None:
         return write(text)

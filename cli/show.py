@@ -53,6 +53,9 @@ def show(
     from chainette.cli.target import wrong_call
     from chainette.files.reading import RunReader
 
+    for name, word in (("STEP", step), ("ROW", row), ("--row", of_row)):
+        if word is not None and not word.strip():
+            raise wrong_call(name, "is empty", command="show")
     reader = RunReader(found_run(run, runs_dir))
     if page > 1 and (offset or not limit):
         raise wrong_call("--page", "counts pages of --limit rows", "without --offset and --limit 0", "show")
@@ -126,13 +129,6 @@ def found_run(run: str, runs_dir: str) -> Path:
         told = RunFolderError(f"{message} (the newest: {', '.join(newest)})" if newest else str(error))
         told.add_note("next: chainette runs" + (f" --runs-dir {shlex.quote(runs_dir)}" if runs_dir != "runs" else ""))
         raise told from None
-
-
-def in_words(value: Any) -> str:
-    """Strings as they are, everything else as JSON."""
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def summary_of(reader: RunReader) -> dict[str, Any]:

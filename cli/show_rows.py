@@ -9,7 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from chainette.cli.pager import print_lines
-from chainette.cli.show import FLATTENED, INPUT, in_words
+from chainette.cli.show import FLATTENED, INPUT
+from chainette.cli.wording import in_words
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -46,20 +46,20 @@ def sql(
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Give up after.", show_default=False)
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of -o that is there.")] = False,
     runs_dir: RunsDir = "runs",
     as_json: AsJson = False,
 ) -> None:
     """Ask a run with SQL: its steps, chain_input, flattened, failed and calls are tables."""
+    from chainette.cli.export import refuse_place
     from chainette.cli.show import found_run
-    from chainette.cli.target import wrong_call
     from chainette.files.reading import RunReader
     from chainette.files.sql import RunSql
 
-    if as_csv and as_json:
-        raise wrong_call("--csv", "and --json cannot be had at once", command="sql")
-    if output is not None and Path(output).suffix not in (".jsonl", ".csv"):
-        raise wrong_call("-o", f"{output} ends neither in .jsonl nor in .csv", command="sql")
+    _check(as_csv and as_json, output)
     reader = RunReader(found_run(run, runs_dir))
+    if output is not None:
+        refuse_place(reader, output, force)
     asked = sys.stdin.read() if query == "-" else query
     with RunSql(reader) as database:
         if asked is None:
@@ -68,13 +68,22 @@ def sql(
         columns: list[tuple[str, str]] = []
         rows = _rows(database.stream(asked, timeout_s=timeout_s, columns=columns))
         if output is not None:
-            _write_file(Path(output), columns, rows, limit or 0)
+            _write_file(output, columns, rows, limit or 0, force=force)
         elif as_json:
             _write_json(reader.path.name, columns, rows, limit or 0)
         elif as_csv:
             _write_csv(sys.stdout, columns, _first(rows, limit or 0))
         else:
             _show(columns, rows, SHOWN if limit is None else limit)
+
+
+def _check(both: bool, output: str | None) -> None:
+    from chainette.cli.target import wrong_call
+
+    if both:
+        raise wrong_call("--csv", "and --json cannot be had at once", command="sql")
+    if output is not None and Path(output).suffix not in (".jsonl", ".csv"):
+        raise wrong_call("-o", f"{output} ends neither in .jsonl nor in .csv", command="sql")
 
 
 def _rows(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
@@ -160,36 +169,32 @@ def _cell(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _write_file(path: Path, columns: list[tuple[str, str]], rows: Iterable[tuple[Any, ...]], limit: int) -> None:
+def _write_file(
+    output: str, columns: list[tuple[str, str]], rows: Iterable[tuple[Any, ...]], limit: int, *, force: bool
+) -> None:
     """The file is there whole, or as it was before."""
+    import codecs
     import json
-    import os
 
-    from chainette.cli.wording import counted
-    from chainette.errors import RunFolderError
+    from chainette.cli.wording import counted, one_line
+    from chainette.files.delivery import delivered
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            if path.suffix == ".csv":
-                count = _write_csv(file, columns, _first(rows, limit))
-            else:
-                count = 0
-                for row in _objects(columns, _first(rows, limit)):
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    count += 1
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    sys.stdout.write(f"{counted(count, 'row')} in {path}\n")
+    with delivered(output, force=force) as stream:
+        file = codecs.getwriter("utf-8")(stream)
+        if output.endswith(".csv"):
+            count = _write_csv(file, columns, _first(rows, limit))
+        else:
+            count = 0
+            for row in _objects(columns, _first(rows, limit)):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+    sys.stdout.write(f"{counted(count, 'row')} in {one_line(output)}\n")
 
 
 def _show_tables(reader: RunReader, database: RunSql, as_json: bool) -> None:
     from chainette.cli.output import write_json
-    from chainette.cli.screen import NAME, QUIET, line
     from chainette.cli.pager import print_lines
+    from chainette.cli.screen import NAME, QUIET, line
     from chainette.cli.wording import counted, one_line, run_word
 
     counts = database.counts()
@@ -215,8 +220,8 @@ def _show_tables(reader: RunReader, database: RunSql, as_json: bool) -> None:
 
 
 def _show(columns: list[tuple[str, str]], rows: Iterator[tuple[Any, ...]], limit: int) -> None:
-    from chainette.cli.screen import QUIET, console, line
     from chainette.cli.pager import print_lines
+    from chainette.cli.screen import QUIET, console, line
     from chainette.cli.wording import counted, one_line
 
     shown = list(_first(rows, limit))

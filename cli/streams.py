@@ -17,6 +17,8 @@ class _Stream(ABC):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.was_closed = False
+        """Whether the program was started without it: what is written goes nowhere."""
         self.mid_line = False
         """Whether the last text written lacks its line break: a line of ours would be glued onto it."""
 
@@ -69,15 +71,28 @@ def mend_streams() -> None:
 
     A closed descriptor 0, 1 or 2 would be given to the next file or socket, and uvloop aborts when it closes one.
     """
+    closed = []
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
+            closed.append(descriptor)
             # The lowest free number is the one that was found closed.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     out = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (lives as long as the process)
     err = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = cast("TextIO", Read(out)), cast("TextIO", Watched(err))
+    sys.stdout.was_closed = 1 in closed  # type: ignore[attr-defined]
+
+
+def require_stdout() -> None:
+    """Before rows or a page go to standard output, which a command has no other place for.
+
+    Raises:
+        Unwritable: it was closed when the program began.
+    """
+    if getattr(sys.stdout, "was_closed", False):
+        raise Unwritable("cannot write to standard output: it is closed")
 
 
 def silence_stdout() -> None:

@@ -6,10 +6,10 @@ import shlex
 
 from rich.text import Text
 
-from chainette.cli.failures import alike
 from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, cut, line
 from chainette.cli.wording import Glyphs, count, counted, one_line, rate, run_word, seconds
 from chainette.events import RunFinished
+from chainette.reports.failures import alike
 
 COMMONEST = 3
 _STYLES = {"done": GOOD, "interrupted": WARN, "stopped": BAD}

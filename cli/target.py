@@ -72,19 +72,19 @@ def load(target: str) -> Chain:
         return load_chain(target)
 
 
-def refuse_empty(**values: str | None) -> None:
+def refuse_empty(command: str = "run", /, **values: str | None) -> None:
     """An option that is given and says nothing was meant to say something: a variable of the shell's was empty."""
     for name, value in values.items():
         if value is not None and not value.strip():
-            raise wrong_call(f"--{name.replace('_', '-')}", "is empty")
+            raise wrong_call(f"--{name.replace('_', '-')}", "is empty", command=command)
 
 
-def pairs(values: list[str] | None, option: str) -> dict[str, str]:
+def pairs(values: list[str] | None, option: str, command: str = "run") -> dict[str, str]:
     """`k=v` options as a dict; the last of one key holds."""
     result = {}
     for value in values or []:
         key, equals, rest = value.partition("=")
         if not equals or not key.strip():
-            raise wrong_call(option, f'takes name=value, not "{value}"')
+            raise wrong_call(option, f'takes name=value, not "{value}"', command=command)
         result[key.strip()] = rest
     return result

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chainette.cli.runs import AsJson, RunsDir
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def trace(
@@ -34,15 +37,13 @@ def trace(
     from chainette.cli.show import found_run
     from chainette.files.reading import RunReader
     from chainette.files.remote_names import is_copy
-    from chainette.files.runs import summarise
-    from chainette.reports.trace import MAX_SPANS, now_if_running, write_trace
+    from chainette.reports.trace import MAX_SPANS, write_trace
 
     reader = RunReader(found_run(run, runs_dir))
-    path = None if output is None else Path(output).expanduser()
+    path = None if output is None else _place(output)
     if path is None and is_copy(reader.path):
         path = Path(f"{reader.path.name}.trace.json")  # a copy of a remote folder is no place that anybody looks at
-    now_s = now_if_running(summarise(reader.path).state)
-    written = write_trace(reader, path, max_spans=MAX_SPANS if max_spans is None else max_spans, now_s=now_s)
+    written = write_trace(reader, path, max_spans=MAX_SPANS if max_spans is None else max_spans)
     if as_json:
         from chainette.cli.output import write_json
 
@@ -58,3 +59,22 @@ def trace(
         calls = f"{calls}; {written.timeless:,} do not say when they were"
     sys.stdout.write(f"{lines(written.path)}  {size(written.bytes)}, {calls}\n")
     sys.stdout.write("next: open it at https://ui.perfetto.dev (it stays on this machine)\n")
+
+
+def _place(output: str) -> Path:
+    """
+    Raises:
+        RunFolderError: a file of somebody's would be lost.
+    """
+    from chainette.cli.target import wrong_call
+    from chainette.errors import RunFolderError
+    from chainette.files.remote_names import as_path, is_remote
+
+    if output == "-" or is_remote(output):
+        raise wrong_call("--output", "a trace is a file on this machine", "-o trace.json", "trace")
+    path = as_path(output)
+    if path.is_file():
+        with path.open("rb") as file:
+            if b'"traceEvents"' not in file.read(100_000):
+                raise RunFolderError(f"{path} is there, and is no trace (choose another name, or move it away)")
+    return path

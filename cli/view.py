@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,33 +65,33 @@ def view(
 
 def _site(run: str | None, runs_dir: str) -> Site:
     from chainette.errors import RunFolderError
-    from chainette.files.remote_names import is_remote
+    from chainette.files.remote_names import as_path, is_remote
     from chainette.view.site import Site
 
     if run is not None and _is_folder_of_runs(run):
-        runs_dir = run if is_remote(run) else str(Path(run).expanduser())
+        runs_dir = run if is_remote(run) else str(as_path(run))
     elif run is not None:
         from chainette.cli.show import found_run
 
         return Site(runs_dir, only=found_run(run, runs_dir).absolute())
-    if not is_remote(runs_dir) and not Path(runs_dir).is_dir():
+    if not is_remote(runs_dir) and not as_path(runs_dir).is_dir():
         error = RunFolderError(f"there is no folder {runs_dir}")
         error.add_note(
             "next: chainette run module:chain -i INPUT makes a run; chainette view --runs-dir DIR shows others"
         )
         raise error
-    return Site(runs_dir)
+    return Site(runs_dir if is_remote(runs_dir) else str(as_path(runs_dir)))
 
 
 def _is_folder_of_runs(name: str) -> bool:
     """Whether a folder is meant that is no run; what is no folder at all is taken to be a run's name."""
     from chainette.errors import RunFolderError
     from chainette.files.reading import RunReader
-    from chainette.files.remote_names import is_remote
+    from chainette.files.remote_names import as_path, is_remote
     from chainette.files.runs import is_run_folder
 
     if not is_remote(name):
-        path = Path(name).expanduser()
+        path = as_path(name)
         return path.is_dir() and not is_run_folder(path)
     try:
         RunReader(name)

@@ -114,14 +114,17 @@ def _verdict(told: dict[str, Any]) -> str:
 
 
 def _stopped_words(told: dict[str, Any], stopped: dict[str, Any]) -> str:
+    from chainette.files.names import INPUT_NODE
+    from chainette.reports.outline import LOOPS
+
     here = stopped["at"] == told["step"]
-    at = "here" if here else "at the input" if stopped["at"] == "chain_input" else f"at {stopped['at']}"
+    at = "here" if here else "at the input" if stopped["at"] == INPUT_NODE else f"at {stopped['at']}"
     never = "" if here else "it never got here: "
     if stopped["how"] == "failed":
         call = ", before a call was made" if here and told["kind"] == "step" else ""
         return f"{never}it failed {at}{call}: {stopped['kind']}: {stopped['message']}"
     if stopped["how"] == "another way":
-        passed = "took no turn in" if stopped["kind"] in ("while_loop", "scan") else "went another way at"
+        passed = "took no turn in" if stopped["kind"] in LOOPS else "went another way at"
         return f"{never}it {passed} {stopped['at']}"
     if stopped["how"] == "dropped":
         return f"{never}it was dropped {at}"

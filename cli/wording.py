@@ -11,9 +11,11 @@ from chainette.reports.harmless import one_line as one_line
 from chainette.reports.wording import clock as clock
 from chainette.reports.wording import count as count
 from chainette.reports.wording import counted as counted
+from chainette.reports.wording import in_words as in_words
 from chainette.reports.wording import rate as rate
 from chainette.reports.wording import seconds as seconds
 from chainette.reports.wording import size as size
+from chainette.reports.wording import state_in_words as state_in_words
 
 
 @dataclass(frozen=True, slots=True)

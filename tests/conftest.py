@@ -6,12 +6,14 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from chainette.specs import EngineSpec, default_registry
 
-# A run of the tests proves the same each time; CHAINETTE_RANDOM=1 looks further.
-settings.register_profile("same", derandomize=not os.environ.get("CHAINETTE_RANDOM"))
+# A run of the tests proves the same each time; CHAINETTE_RANDOM=1 looks further. How quickly examples are drawn says
+# something of the machine only.
+_REPEATED = not os.environ.get("CHAINETTE_RANDOM")
+settings.register_profile("same", derandomize=_REPEATED, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
 
 

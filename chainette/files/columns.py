@@ -63,8 +63,9 @@ def picks(wanted: Sequence[str], rows: Iterable[Mapping[str, Any]], declared: Se
         if len(found) == len(set(wanted)):
             break
     if not known:
-        known = dict.fromkeys(["_id", *(column.name for column in declared)])
-        found = {name: Pick(name, name) for name in wanted if name in known}
+        named = {"_id": Column("_id", "string")} | {column.name: column for column in declared}
+        known = dict.fromkeys(named)
+        found = {name: pick for name in wanted if (pick := _declared_pick(name, named)) is not None}
     for name in wanted:
         if name not in found:
             raise RunFolderError(f'no row has a column "{name}" ({nearest(name, known)})')
@@ -80,6 +81,21 @@ def _pick(name: str, row: Mapping[str, Any]) -> Pick | None:
         pick = Pick(name, ".".join(words[:length]), tuple(words[length:]))
         if pick.is_in(row):
             return pick
+    return None
+
+
+def _declared_pick(name: str, declared: Mapping[str, Column]) -> Pick | None:
+    """As `_pick`, where there is no row: by what the columns hold. What is in an open one nobody can say."""
+    words = name.split(".")
+    for length in range(len(words), 0, -1):
+        column = declared.get(".".join(words[:length]))
+        path = tuple(words[length:])
+        for part in path:
+            if column is None or column.kind in _OPEN:
+                break
+            column = next((one for one in column.parts if column.kind == "struct" and one.name == part), None)
+        if column is not None:
+            return Pick(name, ".".join(words[:length]), path)
     return None
 
 
@@ -133,7 +149,7 @@ class Survey:
     def columns(self) -> list[Column]:
         """In the order of the model, then as they came; of a table without rows all that the model has."""
         if not self.rows:
-            return [Column("_id", "string"), *(self._empty(name) for name in self._declared)]
+            return [self._empty(name) for name in self._declared]
         kept = [key for key in ("_id", "_turn", *self._declared) if key in self._found]
         return [self._found[name] or self._empty(name) for name in dict.fromkeys([*kept, *self._found])]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from chainette.errors import RunFolderError
-from chainette.files.disk import sync_folder
+from chainette.files.disk import file_error, sync_folder
 from chainette.files.opening import COMPRESSED
-from chainette.files.remote_names import is_remote, shown_url
+from chainette.files.remote_names import as_path, is_remote, shown_url
 
 if TYPE_CHECKING:
     from chainette.files.remote_store import RemoteStore
@@ -29,7 +28,7 @@ def refuse_existing(target: str, *, force: bool = False) -> None:
         if not force and store.exists(name):
             raise _exists(shown_url(target))
         return
-    path = Path(target).expanduser()
+    path = as_path(target)
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder (name the file in it)")
     if not path.parent.is_dir():
@@ -54,7 +53,7 @@ def delivered(target: str, *, force: bool = False) -> Iterator[BinaryIO]:
         with _sent(target) as stream:
             yield stream
     else:
-        path = Path(target).expanduser()
+        path = as_path(target)
         # A link stays one: the file that it leads to is replaced.
         path = path.resolve() if path.is_symlink() else path
         with _placed(path, force) as stream:
@@ -73,7 +72,7 @@ def _placed(path: Path, force: bool) -> Iterator[BinaryIO]:
             _rename_onto_nothing(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise _cannot(str(path), error) from error
+        raise file_error(str(path), error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -99,7 +98,7 @@ def _sent(url: str) -> Iterator[BinaryIO]:
             with _written(temporary, name) as stream:
                 yield stream
         except OSError as error:
-            raise _cannot(str(temporary), error) from error
+            raise file_error(str(temporary), error) from error
         store.upload(temporary, name)
 
 
@@ -140,15 +139,3 @@ def _compressor(stored: BinaryIO, name: str) -> BinaryIO:
 
     writer: Any = zstandard.ZstdCompressor(level=6).stream_writer(stored, closefd=False)
     return cast("BinaryIO", writer)
-
-
-def _cannot(place: str, error: OSError) -> RunFolderError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full (nothing was left there; make room, or name another place with -o)"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        reason = f"{error.strerror} (name another place with -o, or change its permissions)"
-    elif error.errno == errno.ENAMETOOLONG:
-        reason = "the name is too long"
-    else:
-        reason = error.strerror or str(error)
-    return RunFolderError(f"cannot write {place}: {reason}")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def folder_error(path: Path | str, error: OSError, what: str = "cannot write") -
     else:
         reason = error.strerror or str(error)
     return RunFolderError(f"{what} {path}: {reason}")
+
+
+def file_error(path: Path | str, error: OSError, again: str = "type it again") -> RunFolderError:
+    """As `folder_error`, of a file that is made out of a run and is made whole or not at all."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = f"the disk is full (nothing was left there; make room, then {again}, or name another place with -o)"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = f"{error.strerror} (name another place with -o, or change its permissions)"
+    elif error.errno == errno.ENAMETOOLONG:
+        reason = "the name is too long"
+    else:
+        reason = error.strerror or str(error)
+    return RunFolderError(f"cannot write {path}: {reason}")
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -53,8 +67,8 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """The file is there whole, or as it was before.
+def replace_file(path: Path, data: bytes, told: Callable[[Path, OSError], RunFolderError] = folder_error) -> None:
+    """The file is there whole, or as it was before. `told` says what a failed write means to the user.
 
     Raises:
         RunFolderError: it cannot be written.
@@ -72,7 +86,7 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise folder_error(path, error) from error
+        raise told(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)

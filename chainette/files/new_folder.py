@@ -11,6 +11,7 @@ from pathlib import Path
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error
 from chainette.files.names import new_run_id
+from chainette.files.remote_names import as_path
 from chainette.files.run_lock import LOCK_NAMES
 
 _BEFORE_THE_FIRST_EVENT = {"graph.json", "status.json", "events.jsonl", ".graph.json.tmp", ".status.json.tmp"}
@@ -41,7 +42,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         RunFolderError: there cannot be a folder there.
     """
     try:
-        folder = Path(path).expanduser()
+        folder = as_path(path)
         folder.mkdir(parents=True, exist_ok=True)
     except (TypeError, ValueError, RuntimeError) as error:
         # In this order: an int or bytes; a NUL or half a surrogate pair; `~nobody`.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from array import array
 from collections.abc import Iterator
 from functools import cached_property
@@ -194,12 +196,40 @@ def _bare(text: str) -> Any:
     return int(text) if text.removeprefix("-").isdecimal() else float(text)
 
 
+def is_own_file(root: Path, path: Path) -> bool:
+    """Whether it is there. Somebody else's run folder must not lead to other files of this machine: what is read is
+    shown, exported and pushed.
+
+    Raises:
+        RunFolderError: it is a link that leads out of the folder, or neither a file nor a link.
+    """
+    try:
+        there = os.path.realpath(path, strict=True)
+        mode = os.stat(there).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise folder_error(path, error, "cannot read") from error
+    home = os.path.realpath(root)
+    if os.path.commonpath((there, home)) != home:
+        raise RunFolderError(
+            f"{path} leads out of the run folder, to {there}, and is not followed (copy it to its place)"
+        )
+    if not stat.S_ISREG(mode):
+        raise RunFolderError(f"{path} is no file")
+    return True
+
+
 def find_parts(root: Path, below: str, packed: list[Column] | None = None) -> list[Part]:
-    """The parts of `steps/<name>` or the like, in order: sealed ones, then those still open."""
+    """The parts of `steps/<name>` or the like, in order: sealed ones, then those still open.
+
+    Raises:
+        RunFolderError: one of them is no file of this folder.
+    """
     found: dict[str, Part] = {}
     for folder in (root / below, root / ".open" / below):
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name.startswith(".") or path.stem in found:
+            if path.name.startswith(".") or path.stem in found or not is_own_file(root, path):
                 continue
             if path.suffix == ".jsonl":
                 found[path.stem] = JsonlPart(path)

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from chainette.errors import RunFolderError
 from chainette.files.json_text import encode
 from chainette.files.parts import CsvPart, JsonlPart
-from chainette.files.schema import Column, columns_in_csv, schema_layout, unpacked
+from chainette.files.schema import Column, Layout, columns_in_csv, schema_layout, unpacked
 from chainette.files.views import RowsView
 
 
@@ -24,6 +24,10 @@ class PlainRows:
         self._in_csv = columns_in_csv(layouts)
         self.declared: list[Column] = [column for layout in layouts for column in layout.columns if layout.fields]
         """The columns that the schemas say, `_id` left out."""
+        self.of_none = [c for layout in layouts for c in layout.columns if _is_one_column(c, layout)]
+        """Those of a table without rows: what stands under its own name in every row."""
+        self.says_all = all(_is_one_column(c, layout) for layout in layouts for c in layout.columns)
+        """Whether rows have no other columns than `of_none`."""
 
     def __len__(self) -> int:
         return len(self._view)
@@ -51,6 +55,11 @@ class PlainRows:
             except ValueError as error:
                 raise RunFolderError(f"{place}: row {number} is damaged: {error}") from error
             yield line
+
+
+def _is_one_column(column: Column, layout: Layout) -> bool:
+    """Not one for keys that are known only when there are rows."""
+    return column.kind not in ("object", "extra", *(() if layout.fields else ("json",)))
 
 
 def _unpacked(row: dict[str, Any], columns: list[Column]) -> dict[str, Any]:

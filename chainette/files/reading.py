@@ -15,8 +15,8 @@ from chainette.errors import RunFolderError, nearest
 from chainette.files.call_lookup import Bounds, kin_calls
 from chainette.files.names import INPUT_NODE, OPEN, folder_name
 from chainette.files.notes import Notes
-from chainette.files.parts import JsonlPart, Part, find_parts
-from chainette.files.remote_names import is_copy, is_remote
+from chainette.files.parts import JsonlPart, Part, find_parts, is_own_file
+from chainette.files.remote_names import as_path, is_copy, is_remote
 from chainette.files.row_lookup import Kin, kin_of, neighbours
 from chainette.files.runs import RunSummary, find_run, is_run_folder, list_runs, run_folders
 from chainette.files.sampling import SampledCalls
@@ -43,7 +43,7 @@ class RunReader:
         self._bounds: tuple[str, Bounds] | None = None
         self.place = str(path) if self._remote is None else self._remote.url
         """The folder as it is named, a URL where it is remote."""
-        self.path = Path(path).expanduser() if self._remote is None else self._remote.fetch_documents()
+        self.path = as_path(path) if self._remote is None else self._remote.fetch_documents()
         if not is_run_folder(self.path):
             if self.path.is_dir():
                 raise RunFolderError(f"{self.path} is not a run folder: it has neither graph.json nor status.json")
@@ -138,7 +138,8 @@ class RunReader:
         folder = self.path / "failed"
         others = sorted(path.stem for path in folder.glob("*.jsonl") if path.stem not in names)
         stems = [*wanted, *(others if node_id is None else ())]
-        parts = [JsonlPart(folder / f"{stem}.jsonl") for stem in stems if (folder / f"{stem}.jsonl").is_file()]
+        files = [folder / f"{stem}.jsonl" for stem in stems]
+        parts = [JsonlPart(file) for file in files if is_own_file(self.path, file)]
         return FailuresView(parts, names)
 
     def row(self, node_id: str, row_id: str) -> dict[str, Any] | None:
@@ -171,11 +172,6 @@ class RunReader:
         self._bring("calls/")
         return SampledCalls(self.path, node_ids, max_calls)
 
-    def call_files(self, node_id: str) -> list[Path]:
-        """The files of a step's calls, in order, for who reads them in blocks."""
-        self._check(node_id)
-        return [part.path for part in self._parts(f"calls/{folder_name(node_id)}")]
-
     def kin(self, node_id: str, row_id: str, most: int = 20) -> list[dict[str, Any]]:
         """The row at a node, the rows it was made from and at most `most` of those made from it; see `row_lookup`.
 
@@ -197,7 +193,7 @@ class RunReader:
         """As `kin`, the lines of `failed/`."""
         path = self.path / "failed" / f"{folder_name(node_id)}.jsonl"
         self._bring("failed/")
-        return kin_of([JsonlPart(path)], self._kin(row_id, most)) if path.is_file() else []
+        return kin_of([JsonlPart(path)], self._kin(row_id, most)) if is_own_file(self.path, path) else []
 
     def kin_calls(self, node_id: str, row_id: str, most: int = 200) -> list[dict[str, Any]]:
         """As `kin`, the calls of a node in the order they finished."""
@@ -219,7 +215,9 @@ class RunReader:
             RunFolderError: the run is elsewhere, where no notes can be kept.
         """
         if self._remote is not None:
-            error = RunFolderError(f"notes are kept beside a run on this machine, and {self.place} is a copy of another's")
+            error = RunFolderError(
+                f"notes are kept beside a run on this machine, and {self.place} is a copy of another's"
+            )
             error.add_note("next: copy the folder to a disk of this machine")
             raise error
         return Notes(self.path, lambda stem: self._known.get(stem, stem))
@@ -243,7 +241,9 @@ class RunReader:
                 try:
                     yield from_json(line)
                 except ValueError as error:
-                    raise RunFolderError(f"{tail.path}: a damaged line before byte {tail.at}: {error}") from error
+                    damaged = RunFolderError(f"{tail.path}: a damaged line before byte {tail.at}: {error}")
+                    damaged.add_note(f"next: chainette resume {self.place}  (cuts off what is damaged)")
+                    raise damaged from error
 
 
 def _remote(path: str | os.PathLike[str]) -> RemoteReader | None:

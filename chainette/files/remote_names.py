@@ -12,7 +12,11 @@ from chainette.files.names import folder_name
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _MENDED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/(?!/)")
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&][^=&\s]*(?:token|key|secret|signature|sig|password|credential|auth)[^=&\s]*=)[^&#\s]+", re.IGNORECASE
+)
 _LOCAL = ("file", "local")
+_OF_THIS_MACHINE = re.compile(r"(?:file|local):(?://|(?=/))", re.IGNORECASE)
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -22,6 +26,15 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
         return False
     found = _URL.match(text) or (None if isinstance(path, str) else _MENDED.match(text))
     return found is not None and found[1].lower() not in _LOCAL
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """The place on this machine, also where it is written as a URL (`file:///tmp/run`).
+
+    Raises:
+        TypeError, ValueError, RuntimeError: it is no name of a file.
+    """
+    return Path(_OF_THIS_MACHINE.sub("", os.fspath(path), count=1)).expanduser()
 
 
 def as_url(path: str | os.PathLike[str]) -> str:
@@ -35,8 +48,8 @@ def shown_url(url: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """What was typed, without the passwords of the URLs in it."""
-    return _PASSWORD.sub(r"\1:***@", text)
+    """What was typed, without the passwords of the URLs in it, also those behind the `?`."""
+    return _SECRET_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def local_place_of(url: str, purpose: str) -> Path:

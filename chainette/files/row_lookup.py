@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error
 from chainette.files.parts import JsonlPart, ParquetPart, Part
+from chainette.rows import made_from
 
 _BLOCK = 1 << 22
 _HEAD = b'{"_id":"'
@@ -30,8 +31,7 @@ Place = tuple[int, ...]
 
 def ancestors(row_id: str) -> list[str]:
     """The id and those it was made from, the nearest first."""
-    parts = row_id.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return [row_id, *made_from(row_id)]
 
 
 def is_child(id: str, of: str) -> bool:
@@ -145,7 +145,7 @@ def _from_place(parts: Sequence[Part], place: Place) -> Iterator[dict[str, Any]]
     for part in parts[number:]:
         if isinstance(part, JsonlPart):
             for line in _lines_from(part.path, place):
-                yield from_json(line)
+                yield _record(part, line)
         else:
             ids = list(_ids(part))
             start = bisect_left(ids, place, key=_sorting)
@@ -306,8 +306,16 @@ def _candidates(part: Part, kin: Kin) -> Iterator[tuple[dict[str, Any], bool]]:
         return
     end = 0
     for start, line in found_lines(part.path, beginning(kin.row_id)):
-        yield from_json(line), start == end
+        yield _record(part, line), start == end
         end = start + len(line)
+
+
+def _record(part: Part, line: bytes) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = from_json(line)
+    except ValueError as error:
+        raise RunFolderError(f"{part.path}: a damaged line, {line[:40]!r} …: {error}") from error
+    return record
 
 
 def _places_in(part: Part, kin: Kin) -> list[int]:

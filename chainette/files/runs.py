@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from chainette.errors import RunFolderError, nearest
-from chainette.files.remote_names import as_url, is_copy, is_remote, shown_url
+from chainette.files.remote_names import as_path, as_url, is_copy, is_remote, shown_url
 from chainette.files.run_lock import is_held
+
+RESUMABLE = ("died", "stopped", "interrupted")
+"""States of runs that `resume` goes on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def list_runs(runs_dir: str | os.PathLike[str] = "runs") -> list[RunSummary]:
 
         summaries = [_summary(url, status, partial(bool, held)) for url, status, held in remote_runs(runs_dir)]
     else:
-        summaries = [summarise(path) for path in run_folders(Path(runs_dir))]
+        summaries = [summarise(path) for path in run_folders(as_path(runs_dir))]
     return sorted(summaries, key=lambda run: (run.started or _made(run.path), run.name), reverse=True)
 
 
@@ -68,6 +71,8 @@ def summarise(path: Path) -> RunSummary:
 
 def _summarised(path: Path) -> RunSummary:
     try:
+        if (path / "status.json").is_fifo():  # would be waited for without end
+            return RunSummary(path.name, path, "broken", message="status.json is not a file")
         status = (path / "status.json").read_bytes()
     except FileNotFoundError:
         return _summary(path, None, lambda: False)
@@ -111,7 +116,7 @@ def _summary(path: Path | str, text: bytes | None, held: Callable[[], bool]) -> 
             cost=float(status["cost"]) if status.get("cost") is not None else None,
             tags=tuple(str(tag) for tag in status.get("tags") or ()),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # JSON from elsewhere may hold NaN and 1e999
         return RunSummary(name, path, "broken", message=f"status.json cannot be read: {error}")
 
 
@@ -142,10 +147,10 @@ def meant_run(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = "
         return as_url(name)
     if not text.strip():
         raise RunFolderError("no run is named (a folder, a name, the beginning of one, or last)")
-    path = Path(text).expanduser()
+    path = as_path(text)
     if is_run_folder(path):
         return path
-    runs = as_url(runs_dir) if is_remote(runs_dir) else Path(runs_dir)
+    runs = as_url(runs_dir) if is_remote(runs_dir) else as_path(runs_dir)
     if text == "last":
         listed = list_runs(runs)
         if not listed:

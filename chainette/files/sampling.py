@@ -8,13 +8,12 @@ from pathlib import Path
 
 from chainette.files.disk import folder_error
 from chainette.files.names import folder_name
-from chainette.files.tailing import Tail
 from chainette.files.tails import part_numbers
 
 BLOCK_BYTES = 1 << 17
 """Of neighbouring lines that are taken together: what happened beside each other stays beside each other."""
 _READ_BYTES = 1 << 20
-_LOOK_BYTES = 1 << 18
+_LOOK_BYTES = 1 << 20
 """Of each node that are looked at to learn how long its lines are."""
 
 
@@ -34,14 +33,10 @@ class SampledCalls:
         """
         self.max_calls = max_calls
         self._parts = {node_id: _parts(run / "calls" / folder_name(node_id)) for node_id in node_ids}
-        self._line_bytes = {node_id: _line_bytes(parts) for node_id, parts in self._parts.items()}
-        self.about = round(sum(self._size(id) / self._line_bytes[id] for id in node_ids))
+        self.about = round(sum(map(_lines, self._parts.values())))
         """How many there are, by their bytes."""
         self.is_sampled = self.about > max_calls
         self._share = max_calls / self.about if self.is_sampled else 1.0
-
-    def _size(self, node_id: str) -> int:
-        return sum(part.bytes for part in self._parts[node_id])
 
     def blocks(self, node_id: str) -> Iterator[bytes]:
         """Neighbouring records in the order of the log: whole lines, each with its line break.
@@ -51,24 +46,9 @@ class SampledCalls:
         """
         parts = self._parts[node_id]
         if not self.is_sampled:
-            for part in parts:
-                yield from _whole(part)
+            yield from _all(parts)
         elif self.max_calls:
-            yield from self._sample(parts, self._share * self._size(node_id))
-
-    def _sample(self, parts: list[_Part], wanted_bytes: float) -> Iterator[bytes]:
-        size = sum(part.bytes for part in parts)
-        block = min(BLOCK_BYTES, max(1, int(wanted_bytes)))
-        blocks = max(1, round(wanted_bytes / block))
-        begins = 0
-        number = 0
-        for part in parts:
-            while number < blocks and number * size // blocks < begins + part.bytes:
-                found = _block(part, number * size // blocks - begins, block)
-                if found:
-                    yield found
-                number += 1
-            begins += part.bytes
+            yield from _sample(parts, self._share * _size(parts))
 
 
 def _parts(folder: Path) -> list[_Part]:
@@ -79,14 +59,40 @@ def _parts(folder: Path) -> list[_Part]:
         raise folder_error(folder, error, "cannot read") from error
 
 
-def _line_bytes(parts: list[_Part]) -> float:
-    """About how long a line is, from the beginnings of the first and the last part."""
-    lines: list[bytes] = []
-    for part in {part.path: part for part in (*parts[:1], *parts[-1:])}.values():
-        lines += Tail(part.path).lines(_LOOK_BYTES)
-    if not lines:
-        return max(1.0, sum(part.bytes for part in parts))
-    return sum(len(line) + 1 for line in lines) / len(lines)
+def _size(parts: list[_Part]) -> int:
+    return sum(part.bytes for part in parts)
+
+
+def _lines(parts: list[_Part]) -> float:
+    """About how many there are, from an even sample; of a few, exactly."""
+    if _size(parts) <= _LOOK_BYTES:
+        return sum(block.count(b"\n") for block in _all(parts))
+    lines = size = 0
+    for block in _sample(parts, _LOOK_BYTES):
+        lines += block.count(b"\n")
+        size += len(block)
+    return _size(parts) * lines / size if size else 1.0
+
+
+def _all(parts: list[_Part]) -> Iterator[bytes]:
+    for part in parts:
+        yield from _whole(part)
+
+
+def _sample(parts: list[_Part], wanted_bytes: float) -> Iterator[bytes]:
+    """About so many bytes, in blocks that lie evenly over all parts."""
+    size = _size(parts)
+    block = min(BLOCK_BYTES, max(1, int(wanted_bytes)))
+    blocks = max(1, round(wanted_bytes / block))
+    begins = 0
+    number = 0
+    for part in parts:
+        while number < blocks and number * size // blocks < begins + part.bytes:
+            found = _block(part, number * size // blocks - begins, block)
+            if found:
+                yield found
+            number += 1
+        begins += part.bytes
 
 
 def _whole(part: _Part) -> Iterator[bytes]:

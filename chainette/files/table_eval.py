@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainette.files import table_bytes
+from chainette.files.table_columns import column_field, may_hold, numbered
 from chainette.files.table_needles import Needle
 from chainette.files.table_parts import Block, Columns, Lines
 from chainette.files.table_predicates import FieldSql, fields_of, json_field, pattern, pointer, predicate
@@ -47,6 +48,7 @@ class Evaluator:
         self._tests: list[tuple[Path, Test, bool]] = [
             (path, check_of(one), one.op == "contains" and is_like_a_number(str(one.value))) for path, one in conditions
         ]
+        self._search = search
         self._inside = ignoring_case(search) if search else None
         self._search_spelt = bool(search) and is_like_a_number(search)
         self._spells = self._search_spelt or any(is_spelt for _, _, is_spelt in self._tests)
@@ -76,7 +78,7 @@ class Evaluator:
             return np.arange(len(block))
         content = block.content
         if not isinstance(content, Lines) or block.part.adds:
-            found = self._by_columns(block) if isinstance(content, Columns) else None
+            found = self._by_columns(block, content) if isinstance(content, Columns) else None
             return self._one_by_one(block, range(len(block))) if found is None else found
         candidates = None
         if self._needles and (self._needles_help or self._inside is not None):
@@ -169,21 +171,16 @@ class Evaluator:
         fields = {path: json_field(f"f{number}") for number, path in enumerate(self.paths)}
         return self._ask(block, line_table(lines), fields_of("block", said), fields)
 
-    def _by_columns(self, block: Block) -> Any:
-        assert isinstance(block.content, Columns)
-        fields: dict[Path, FieldSql] = {}
-        for path in self.paths:
-            field = column_field(block.content, path)
-            if field is None:
-                return None
-            fields[path] = field
-        if self._inside is not None:
+    def _by_columns(self, block: Block, content: Columns) -> Any:
+        """None where rows must be looked at."""
+        if self._search and self._inside is not None:
+            candidates = may_hold(content, self._search)
+            return None if candidates is None else self._one_by_one(block, candidates)
+        found = {path: column_field(content, path) for path in self.paths}
+        fields = {path: field for path, field in found.items() if field is not None}
+        if len(fields) < len(found):
             return None
-        import numpy as np
-        import pyarrow as pa
-
-        table = block.content.table.append_column("i", pa.array(np.arange(len(block), dtype=np.int32)))
-        return self._ask(block, table, "SELECT * FROM block", fields)
+        return self._ask(block, numbered(content.table), "SELECT * FROM block", fields)
 
     def _ask(self, block: Block, table: Any, source: str, fields: dict[Path, FieldSql]) -> Any:
         """The rows that SQL finds, those that it is not sure of tried one by one."""
@@ -258,21 +255,3 @@ def line_table(lines: Lines, numbers: Any = None) -> Any:
     if numbers is not None and len(numbers) < count:
         return pa.table({"l": texts.take(pa.array(numbers)), "i": pa.array(numbers.astype(np.int32))})
     return pa.table({"l": texts, "i": pa.array(np.arange(count, dtype=np.int32))})
-
-
-def column_field(content: Columns, path: Path) -> FieldSql | None:
-    """A whole column of a simple type; None where rows must be looked at."""
-    import pyarrow as pa
-
-    if len(path) > 1 or path[0] not in content.table.column_names or any(c.name == path[0] for c in content.packed):
-        return None
-    type_ = content.table.schema.field(path[0]).type
-    name = '"' + path[0].replace('"', '""') + '"'
-    if "\0" in name:
-        return None
-    nothing = f"({name} IS NULL)"
-    if pa.types.is_string(type_):
-        return FieldSql("NULL::DOUBLE", name, nothing)
-    if pa.types.is_integer(type_) or pa.types.is_floating(type_):
-        return FieldSql(f"{name}::DOUBLE", "NULL::VARCHAR", nothing)
-    return None

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from chainette.files.table_parts import Block, Lines
+from chainette.rows import made_from
 
 _HEAD = b'{"_id":"'
 
@@ -48,16 +49,6 @@ class _Ids:
 
 def _hash(id: str) -> int:
     return int.from_bytes(blake2b(id.encode("utf-8", "replace"), digest_size=8).digest(), "little")
-
-
-def made_from(id: str) -> list[str]:
-    """The ids of the rows that a row was made from: `17.2.0` from `17.2` and `17`."""
-    found: list[str] = []
-    while True:
-        id, dot, number = id.rpartition(".")
-        if not dot or not id or not (number.isdecimal() and number.isascii()):
-            return found
-        found.append(id)
 
 
 class Kindred:

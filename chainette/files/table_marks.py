@@ -27,7 +27,7 @@ class Marks:
         Raises:
             RunFolderError: it cannot be read.
         """
-        stamp = _stamp(part.path)
+        stamp = stamp_of(part.path)
         with self._lock:
             known = self._counts.get(part.path)
         if known is not None and known[0] == stamp:
@@ -48,7 +48,7 @@ class Marks:
         import orjson
 
         path = self._root / NAME
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         with self._lock:
             if self._tail is not None and self._tail[0] == stamp:
                 return self._tail[1]
@@ -70,7 +70,8 @@ class Marks:
         return marks
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp_of(path: Path) -> tuple[int, int]:
+    """What changes when the file does; zeros where there is none."""
     try:
         found = os.stat(path)
     except OSError:

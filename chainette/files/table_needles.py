@@ -14,6 +14,8 @@ from chainette.files.json_text import encode
 from chainette.files.table_parts import Lines
 
 _MOST_FORMS = 8
+_LONGEST = 100
+"""Characters of a text in any case that are looked at: to try all their pieces takes the square of that."""
 _PUNCTUATION = frozenset('"\\{}[],:')
 
 
@@ -31,7 +33,7 @@ class Needle:
             body = encode(text)
             self.forms = [body if whole else body[1:-1]]
         else:
-            self.forms = self._in_any_case(text)
+            self.forms = self._in_any_case(text[:_LONGEST])
         letters = [char for char in text if char not in "0123456789eE+-. "]
         self.is_of_a_string = (
             bool(letters) and not _PUNCTUATION & set(text) and not self._escaped and text.lower() not in "null"

@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from chainette.files.sql_views import name_in_sql
 from chainette.files.table_bytes import FlatLines, Scratch
+from chainette.files.table_columns import column_field, numbered
 from chainette.files.table_eval import line_table
-from chainette.files.table_parts import Block, Lines
-from chainette.files.table_predicates import fields_of, json_field, order_by, pointer
+from chainette.files.table_parts import Block, Columns, Lines
+from chainette.files.table_predicates import FieldSql, fields_of, json_field, order_by, pointer
 from chainette.files.table_query import Path, rank_of, value_at
 
 _FIRST = 1_000
@@ -77,6 +79,10 @@ class Ranking:
             found = self._numbers(block.content, hits) or self._at_once(block.content, hits)
             if found is not None:
                 return found
+        if isinstance(block.content, Columns):
+            field = column_field(block.content, self.path)
+            if field is not None:
+                return self._by_column(block.content, field, hits)
         return self._one_by_one(block, hits)
 
     def _numbers(self, lines: Lines, hits: Any) -> RankedBlock | None:
@@ -103,6 +109,26 @@ class Ranking:
         order = np.argsort(-keys if self._descending else keys, kind="stable")[: self._most]
         first = [((0, float(keys[n])), int(chosen[n])) for n in order]
         return RankedBlock(first, len(valued), hits[null])
+
+    def _by_column(self, content: Columns, field: FieldSql, hits: Any) -> RankedBlock:
+        import numpy as np
+        import pyarrow as pa
+
+        way = "DESC" if self._descending else "ASC"
+        name = name_in_sql(self.path[0])
+        cursor = self._engine().cursor()
+        try:
+            cursor.register("block", numbered(content.table).take(pa.array(hits, pa.int64())))
+            first = cursor.execute(
+                f"SELECT i, {name} FROM block WHERE NOT {field.null} ORDER BY {name} {way}, i LIMIT {self._most}"
+            ).fetchall()
+            without = [
+                number for (number,) in cursor.execute(f"SELECT i FROM block WHERE {field.null} ORDER BY i").fetchall()
+            ]
+        finally:
+            cursor.close()
+        ranked = [(rank_of(value), number) for number, value in first]
+        return RankedBlock(ranked, len(hits) - len(without), np.array(without, np.int64))
 
     def _one_by_one(self, block: Block, hits: Any) -> RankedBlock:
         import numpy as np

@@ -11,7 +11,6 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,12 +19,12 @@ from pydantic_core import from_json
 from chainette.errors import RunFolderError
 from chainette.files.disk import folder_error
 from chainette.files.json_text import encode
-from chainette.files.parts import CsvPart, ParquetPart
+from chainette.files.parts import ParquetPart
 from chainette.files.schema import Column, json_columns, unpacked
 from chainette.files.table_query import Row
 
-_EVERY = 1_000
-_STEP = 1 << 20
+EVERY = 1_000
+STEP = 1 << 20
 _TAIL = 1 << 14
 BLOCK_BYTES = 4 << 20
 BLOCK_ROWS = 40_000
@@ -163,7 +162,7 @@ class LinesPart:
                 self._starts, self._lines, self._at, self._inode = array("Q", [0]), 0, 0, now.st_ino
             file.seek(self._at)
             rest = b""
-            while self._lines < until and (data := file.read(_STEP)):
+            while self._lines < until and (data := file.read(STEP)):
                 data = rest + data if rest else data
                 end = data.rfind(b"\n") + 1
                 rest = data[end:]
@@ -172,8 +171,8 @@ class LinesPart:
 
     def _note(self, data: bytes) -> None:
         breaks = Lines(data).index()
-        first = -self._lines % _EVERY or _EVERY
-        self._starts.extend(int(self._at + breaks[n]) for n in range(first, len(breaks), _EVERY))
+        first = -self._lines % EVERY or EVERY
+        self._starts.extend(int(self._at + breaks[n]) for n in range(first, len(breaks), EVERY))
         self._lines += len(breaks) - 1
         self._at += len(data)
 
@@ -187,7 +186,7 @@ class LinesPart:
             if os.fstat(file.fileno()).st_size < at:
                 return self.count()
             file.seek(at)
-            while data := file.read(_STEP):
+            while data := file.read(STEP):
                 lines += data.count(b"\n")
         return lines
 
@@ -196,24 +195,24 @@ class LinesPart:
 
     def lines(self, start: int, stop: int) -> list[bytes]:
         """Without line breaks."""
-        self._look(start - start % _EVERY + 1 if start >= _EVERY else 0)
-        nearest = start // _EVERY
+        self._look(start - start % EVERY + 1 if start >= EVERY else 0)
+        nearest = start // EVERY
         with self._lock:
             if nearest >= len(self._starts):
                 return []
             at = self._starts[nearest]
-        skipped, found = start - nearest * _EVERY, list[bytes]()
+        skipped, found = start - nearest * EVERY, list[bytes]()
         with self._open() as file:
             file.seek(at)
             rest = b""
-            while len(found) < skipped + stop - start and (data := file.read(_STEP if skipped else _STEP // 4)):
+            while len(found) < skipped + stop - start and (data := file.read(STEP if skipped else STEP // 4)):
                 data = rest + data if rest else data
                 *whole, rest = data.split(b"\n")
                 found += whole
         return found[skipped : skipped + stop - start]
 
     def pick(self, numbers: Sequence[int]) -> list[Row]:
-        return _stretches(self.read, numbers)
+        return stretches(self.read, numbers)
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Block]:
         with self._open() as file:
@@ -249,7 +248,7 @@ def _line_end(file: Any, at: int) -> int:
         if found >= 0:
             return int(start + found + 1)
     file.seek(target)
-    while data := file.read(_STEP):
+    while data := file.read(STEP):
         found = data.find(b"\n")
         if found >= 0:
             return int(target + found + 1)
@@ -319,80 +318,13 @@ class ColumnsPart:
         return row
 
 
-class CellsPart:
-    """A CSV file as we write it: whole, and never changed."""
-
-    adds = False
-
-    def __init__(self, path: Path, packed: list[Column]) -> None:
-        self.path = path
-        self._part = CsvPart(path, packed)
-        self._lock = threading.Lock()
-        self._starts = array("Q")
-        self._records = -1
-
-    def _open(self) -> Any:
-        try:
-            return open(self.path, "rb")
-        except OSError as error:
-            raise folder_error(self.path, error, "cannot read") from error
-
-    def _look(self) -> None:
-        """Notes where every thousandth record begins: behind a line break that no quotes are around."""
-        import numpy as np
-
-        with self._lock, self._open() as file:
-            if self._records >= 0:
-                return
-            at = quotes = records = 0
-            starts = array("Q")
-            while data := file.read(_STEP):
-                codes = np.frombuffer(data, np.uint8)
-                odd = (np.cumsum(codes == 0x22) + quotes) & 1
-                breaks = np.flatnonzero((codes == 0x0A) & (odd == 0))
-                # The first record is the header: the n-th row begins behind the break of the n-th record.
-                starts.extend(int(at + breaks[n] + 1) for n in range(-records % _EVERY, len(breaks), _EVERY))
-                quotes = int(odd[-1])
-                records += len(breaks)
-                at += len(data)
-            self._starts, self._records = starts, records
-
-    def count(self) -> int:
-        self._look()
-        return max(self._records - 1, 0)
-
-    def read(self, start: int, stop: int) -> list[Row]:
-        self._look()
-        if start >= min(stop, self.count()):
-            return []
-        nearest = start // _EVERY
-        rows = self._part.rows_from(self._starts[nearest])
-        return list(islice(rows, start - nearest * _EVERY, stop - nearest * _EVERY))
-
-    def pick(self, numbers: Sequence[int]) -> list[Row]:
-        return _stretches(self.read, numbers)
-
-    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Block]:
-        rows = self._part.rows(0, 1 << 62)
-        at = 0
-        while some := list(islice(rows, BLOCK_ROWS // 10)):
-            yield Block(self, at, some)
-            at += len(some)
-
-    def parsed(self, line: bytes) -> Row:
-        raise NotImplementedError
-
-    def dressed(self, row: Row) -> Row:
-        return row
-
-
-def _stretches(read: Callable[[int, int], list[Row]], numbers: Sequence[int]) -> list[Row]:
+def stretches(read: Callable[[int, int], list[Row]], numbers: Sequence[int]) -> list[Row]:
     """Rows by their places, ascending; those near each other are read together."""
     rows: list[Row] = []
     at = 0
     while at < len(numbers):
         end = at + 1
-        while end < len(numbers) and numbers[end] // _EVERY == numbers[at] // _EVERY:
+        while end < len(numbers) and numbers[end] // EVERY == numbers[at] // EVERY:
             end += 1
         stretch = read(numbers[at], numbers[end - 1] + 1)
         rows += [stretch[number - numbers[at]] for number in numbers[at:end] if number - numbers[at] < len(stretch)]
@@ -409,10 +341,3 @@ def as_json_says(row: Row) -> Row:
     """Without dates, which Parquet gives as objects."""
     plain: Row = from_json(encode(row))
     return plain
-
-
-def part_of(path: Path, said: Row, packed: list[Column]) -> TablePart:
-    """A file as a part, by its format. `said` is what its rows get beside their own fields (JSONL only)."""
-    if path.suffix == ".parquet":
-        return ColumnsPart(path)
-    return CellsPart(path, packed) if path.suffix == ".csv" else LinesPart(path, said)

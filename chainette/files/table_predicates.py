@@ -114,10 +114,11 @@ def pattern(condition: Condition) -> str:
     """What RE2 looks for in a text in place of `contains` or `matches`."""
     if condition.op == "matches":
         return str(condition.value)
-    return "".join(map(_either_case, str(condition.value)))
+    return "".join(map(either_case, str(condition.value)))
 
 
-def _either_case(char: str) -> str:
+def either_case(char: str) -> str:
+    """What RE2 takes for a letter in either case."""
     same = "".join(f"\\x{{{ord(one):x}}}" for one in variants(char))
     return f"[{same}]"
 

@@ -19,7 +19,6 @@ from chainette.files.json_text import encode
 
 Op = Literal["=", "!=", "<", "<=", ">", ">=", "contains", "matches", "in", "is null", "is not null"]
 OPS: tuple[Op, ...] = get_args(Op)
-_ORDERING = ("<", "<=", ">", ">=")
 _SPELLINGS: dict[str, Op] = {
     "==": "=",
     "<>": "!=",

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from chainette.errors import RunFolderError, nearest
 from chainette.files.call_log import CALLS_PER_FILE
 from chainette.files.names import INPUT_NODE, folder_name
+from chainette.files.schema import Column
+from chainette.files.table_cells import CellsPart
 from chainette.files.table_fields import Fields
-from chainette.files.table_marks import Marks
-from chainette.files.table_parts import TablePart, part_of
+from chainette.files.table_marks import Marks, stamp_of
+from chainette.files.table_parts import ColumnsPart, LinesPart, TablePart
 from chainette.files.table_query import (
     OPS,
     Condition,
@@ -166,7 +168,7 @@ class Tables:
             if info.kind == FAILED:
                 names = {folder_name(id): id for id in self._reader.step_ids()}
                 said = {"step": names.get(path.stem, path.stem)}
-            part = self._parts[path] = part_of(path, said, self._fields.packed(info))
+            part = self._parts[path] = _part_of(path, said, self._fields.packed(info))
         return part
 
     def _counts(self, info: TableInfo, parts: Sequence[TablePart]) -> list[int]:
@@ -242,7 +244,7 @@ class Tables:
             RunFolderError: no such table or field, or a value that the operator does not take.
         """
         source = self.source(name)
-        state = tuple((part.path, *_stamp(part.path)) for part in source.parts[-2:])
+        state = tuple((part.path, *stamp_of(part.path)) for part in source.parts[-2:])
         key = (name, repr(query), len(source.parts), state)
         with self._lock:
             found = self._answers.get(key)
@@ -296,9 +298,8 @@ class Tables:
             return self._database
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
+def _part_of(path: Path, said: Row, packed: list[Column]) -> TablePart:
+    """A file as a part, by its format. `said` is what its rows get beside their own fields (JSONL only)."""
+    if path.suffix == ".parquet":
+        return ColumnsPart(path)
+    return CellsPart(path, packed) if path.suffix == ".csv" else LinesPart(path, said)

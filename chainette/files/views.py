@@ -19,7 +19,6 @@ from chainette.files.schema import Layout, layout
 from chainette.rows import Failure
 
 T = TypeVar("T")
-_READ_AT_ONCE = 1_000
 
 
 class _FileView(Sequence[T], Generic[T]):

@@ -51,6 +51,8 @@ class ThrottledSpan:
     """Of this time; what is not over has not said it yet."""
 
 
+MOST_REPLICAS = 4096
+"""That are told apart: who made the folder may say any number."""
 _OPEN = float("inf")
 
 
@@ -83,7 +85,7 @@ class EngineTrack:
                         gone.end_s = at_s
             case EngineDied():
                 self.deaths += 1
-                self.replicas = max(self.replicas, event.replica + 1)
+                self.replicas = max(self.replicas, min(event.replica + 1, MOST_REPLICAS))
                 if not any(gone.replica == event.replica and gone.end_s == _OPEN for gone in self.dead):
                     self.dead.append(DeadSpan(event.replica, at_s, _OPEN, event.why))
             case EngineAsleep():
@@ -103,7 +105,7 @@ class EngineTrack:
     def _started(self, at_s: float, event: EngineStarted) -> None:
         self.starts += 1
         self.description, self.warm = event.description, event.warm
-        self.replicas = max(1, event.replicas)
+        self.replicas = max(1, min(event.replicas, MOST_REPLICAS))
         if event.seconds > 0 and (not self.spans or self.spans[-1].state != "starting"):
             self._enter("starting", at_s - event.seconds, event.description)
         self._enter("ready", at_s)
@@ -138,10 +140,3 @@ class EngineTrack:
         for span in lasting:
             if span.end_s == before_s:
                 span.end_s = at_s
-
-    def state_at(self, at_s: float) -> EngineState | None:
-        """None before the first word of it."""
-        for span in reversed(self.spans):
-            if span.start_s <= at_s:
-                return span.state
-        return None

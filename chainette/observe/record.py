@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, get_args
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -19,6 +20,10 @@ _FORMS: dict[type, tuple[str, tuple[str, ...]]] = {
     kind: (_CAPITAL.sub("_", kind.__name__).lower(), tuple(f.name for f in fields(kind))) for kind in get_args(Event)
 }
 """Of each event its name in a record, and its fields."""
+_NUMBERS = {
+    kind: attrgetter(*(f.name for f in fields(kind) if f.type in ("int", "float"))) for kind in (NodeCount, EngineCount)
+}
+_LARGEST = 2**63
 _KINDS = {name: kind for kind, (name, _) in _FORMS.items()}
 
 
@@ -39,7 +44,12 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 def event_of(record: Mapping[str, Any]) -> Event | None:
     """The event that `event_fields` made this of; None for a name that this version does not know. Fields that it does
-    not know are passed over."""
+    not know are passed over.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: a field is missing or is nothing of its kind, as it may be in
+            a folder from anybody.
+    """
     kind = _KINDS.get(str(record.get("event")))
     if kind is None:
         return None
@@ -54,7 +64,56 @@ def event_of(record: Mapping[str, Any]) -> Event | None:
         if isinstance(value, list) and name != "tree":  # which is drawn as JSON has it
             known[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
     event: Event = kind(**known)
+    if not _fits(event, kind):
+        raise ValueError(f"{record['event']} has a field that is nothing of its kind")
     return event
+
+
+_Form = tuple[Any, Any, tuple[Any, ...]]
+"""What a field is declared as, what that is of, and the forms within."""
+
+
+@cache
+def _hints(kind: Any) -> tuple[tuple[str, _Form], ...]:
+    """Of each field its name and form; of counts only those that are no plain numbers."""
+    hints = get_type_hints(kind).items()
+    return tuple((name, _form(hint)) for name, hint in hints if kind not in _NUMBERS or hint not in (int, float))
+
+
+def _form(hint: Any) -> _Form:
+    return hint, get_origin(hint), tuple(... if one is ... else _form(one) for one in get_args(hint))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether all fields are what they are declared as."""
+    hints = _hints(kind)
+    return type(value) is kind and all(_is_a(getattr(value, name), form) for name, form in hints)
+
+
+def _counts(value: Any, kind: Any) -> bool:
+    """`_fits` for what a snapshot has of each node: its numbers at once."""
+    if not _fits(value, kind):
+        return False
+    numbers = _NUMBERS[kind](value)
+    # What is not finite makes the sum so too, or no number, which is less than nothing.
+    return {*map(type, numbers)} <= {int, float} and sum(map(abs, numbers)) < _LARGEST
+
+
+def _is_a(value: Any, form: _Form) -> bool:
+    hint, origin, within = form
+    if hint is int or hint is float:  # finite, and of 64 bits as in a column
+        return type(value) in (int, hint) and -_LARGEST < value < _LARGEST
+    if origin is None:
+        return _counts(value, hint) if hint in _NUMBERS else isinstance(value, hint)
+    if origin is dict:
+        names, items = within
+        return isinstance(value, dict) and all(_is_a(k, names) and _is_a(v, items) for k, v in value.items())
+    if origin is not tuple:
+        return any(_is_a(value, one) for one in within)
+    if not isinstance(value, tuple):
+        return False
+    forms = within[:1] * len(value) if ... in within else within
+    return len(value) == len(forms) and all(map(_is_a, value, forms))
 
 
 def _known(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,6 +58,16 @@ def check_target(target: str) -> None:
         raise ChainError([Problem("otel", f'"{target.rpartition("@")[2]}" is no place for telemetry', hint)])
 
 
+def shown(target: str) -> str:
+    """A good target as it may stand in a message: without user, password and query."""
+    if target == "env":
+        return "the endpoint that OTEL_EXPORTER_OTLP_ENDPOINT or its kin name"
+    if target.startswith(FILE):
+        return target
+    parts = urlsplit(target)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def way_to(target: str, append: Append) -> Way:
     """`append` is for a target that is a file.
 
@@ -82,8 +93,9 @@ class HttpWay:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         base = None if target == "env" else target.rstrip("/")
-        self._spans: Any = OTLPSpanExporter(endpoint=base and f"{base}/v1/traces", timeout=TIMEOUT_S)
-        self._metrics: Any = OTLPMetricExporter(endpoint=base and f"{base}/v1/metrics", timeout=TIMEOUT_S)
+        own: Any = {"timeout": TIMEOUT_S, "session": _session()}
+        self._spans: Any = OTLPSpanExporter(endpoint=base and f"{base}/v1/traces", **own)
+        self._metrics: Any = OTLPMetricExporter(endpoint=base and f"{base}/v1/metrics", **own)
 
     def spans(self, spans: Sequence[ReadableSpan]) -> bool:
         return self._sent(lambda: self._spans.export(spans))
@@ -102,6 +114,24 @@ class HttpWay:
         with _quiet(), contextlib.suppress(Exception):
             self._spans.shutdown()
             self._metrics.shutdown()
+
+
+def _session() -> Any:
+    """None where the user's environment names another: the SDK makes that one itself."""
+    if any(
+        name.startswith("OTEL_PYTHON_EXPORTER_OTLP") and name.endswith("CREDENTIAL_PROVIDER") for name in os.environ
+    ):
+        return None
+    import requests
+
+    def refuse(response: Any, *_rest: Any, **_more: Any) -> None:
+        if response.is_redirect:  # the SDK follows none and takes it for success
+            response.close()
+            raise requests.RequestException("the receiver is somewhere else")
+
+    session = requests.Session()
+    session.hooks["response"].append(refuse)
+    return session
 
 
 class FileWay:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chainette.reports.outline import flat, ways_of
-
-LOOPS = ("while_loop", "scan")
+from chainette.reports.outline import LOOPS, flat, ways_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from chainette.reports.harmless import one_line
 from chainette.reports.markdown import code, fenced, said, table
 from chainette.reports.mermaid import mermaid
 from chainette.reports.outline import flat, ways_of
-from chainette.reports.wording import count, counted, money, seconds
+from chainette.reports.wording import count, counted, in_words, money, seconds
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
@@ -57,14 +57,15 @@ def card(
     *,
     license: str | None = None,
     tags: Sequence[str] = (),
+    empty: Sequence[str] = (),
 ) -> str:
-    """The whole README.md of the dataset `repo`."""
+    """The whole README.md of the dataset `repo`. `empty` are the steps that have no table because they made no row."""
     graph, status = reader.graph(), reader.status()
     parts = [
         _front(graph, configs, license, tags),
         f"# {said(_name(graph), 200) or 'A Chainette run'}\n",
         *_about(reader, graph, status),
-        *_data(configs, repo),
+        *_data(configs, repo, empty),
         *_counts(reader, status),
         *_engines(graph),
         *_drawing(graph),
@@ -102,7 +103,7 @@ def _front(graph: Mapping[str, Any], configs: Sequence[Config], license: str | N
         **({"license": license} if license else {}),
         "tags": list(dict.fromkeys(["chainette", "synthetic", *tags])),
         "size_categories": [next((word for most, word in _SIZES if largest < most), "n>1T")],
-        "configs": listed,
+        **({"configs": listed} if listed else {}),
     }
     return f"---\n{yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=10**6)}---\n"
 
@@ -118,15 +119,20 @@ def _about(reader: RunReader, graph: Mapping[str, Any], status: Mapping[str, Any
         yield f"**The run is {said(state)}: {count(done)} of {counted(read, 'input row')} are finished.**\n"
 
 
-def _data(configs: Sequence[Config], repo: str) -> Iterator[str]:
+def _data(configs: Sequence[Config], repo: str, empty: Sequence[str]) -> Iterator[str]:
     yield "## Data\n"
+    if empty:
+        yield f"Steps without a table, because they made 0 rows: {', '.join(map(code, empty))}.\n"
+    if not configs:
+        yield "No table: the run has 0 rows.\n"
+        return
     rows = []
     for config in configs:
         is_flat = config.what == FLATTENED and config.is_default
         what = "a row per final row, with the fields of every step" if is_flat else code(config.what)
         rows.append([code(config.name) + (" (default)" if config.is_default else ""), what, count(config.rows)])
     yield table(["config", "holds", "rows:"], rows) + "\n"
-    name = configs[-1].name if configs else ""
+    name = configs[-1].name
     yield fenced(
         f"from datasets import load_dataset\n\nload_dataset({json.dumps(repo)})\n"
         f"load_dataset({json.dumps(repo)}, {json.dumps(name)})",
@@ -168,7 +174,7 @@ def _engines(graph: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {code(engine.get('name'))}: {code(_model(engine), 300)}"
         for key in _SHOWN_OF_ENGINE:
             if engine.get(key) not in (None, "", {}, []):
-                yield f"  - {key}: {code(_in_words(engine[key]), 500)}"
+                yield f"  - {key}: {code(in_words(engine[key]), 500)}"
     yield ""
 
 
@@ -225,7 +231,7 @@ def _steps(graph: Mapping[str, Any]) -> Iterator[str]:
         yield f"Schema:\n\n{fenced(json.dumps(node.get('schema'), ensure_ascii=False, indent=2), 'json')}\n"
         sampling = node.get("sampling") or {}
         many = [f"{node['n']} samples"] if int(node.get("n") or 1) > 1 else []
-        words = [*(f"{code(key)} {code(_in_words(value), 200)}" for key, value in sampling.items()), *many]
+        words = [*(f"{code(key)} {code(in_words(value), 200)}" for key, value in sampling.items()), *many]
         yield f"Sampling: {', '.join(words) or 'as the engine has it'}.\n"
 
 
@@ -254,14 +260,10 @@ def _again(graph: Mapping[str, Any]) -> Iterator[str]:
     known += [(f"input, {os.path.basename(str(f.get('path')))}", f"BLAKE2b {f.get('blake2b')}") for f in files[:20]]
     known += [(f"{name} version", version) for name, version in (graph.get("versions") or {}).items()]
     known += [(f"parameter {key}", value) for key, value in (graph.get("parameters") or {}).items()]
-    yield table(["", ""], [[said(name, 100), code(_at_home(_in_words(value)), 300)] for name, value in known if value])
+    yield table(["", ""], [[said(name, 100), code(_at_home(in_words(value)), 300)] for name, value in known if value])
 
 
 def _at_home(text: str) -> str:
     """Without the name of the one whose folder it is."""
     home = os.path.expanduser("~")
     return text.replace(f"{home}/", "~/") if len(home) > 1 else text
-
-
-def _in_words(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -66,13 +66,6 @@ class Track:
     bars: list[Bar] = field(default_factory=list)
 
 
-def charts_style() -> str:
-    """The style sheet of charts: for a page to serve or to hold."""
-    from importlib.resources import files
-
-    return files("chainette.reports").joinpath("templates/charts.css").read_text("utf-8")
-
-
 def line_chart(chart: LineChart) -> str:
     """One `<svg>` element. Y begins at zero."""
     whole = max(chart.xs, default=0.0) or 1.0

@@ -1,8 +1,8 @@
 """The graph of a run as SVG, from its `graph.json` alone: nodes, open boxes around what control flow holds, figures.
 
-Colours come from classes and custom properties (`graph_style`), so the same drawing is dark or light, in a page or by
-itself. What a figure says can be renewed by its text alone: every one has `data-node` and `data-field`, a field of
-the node in `status.json`, and `data-word` where a word follows the number and zero says nothing.
+Colours come from classes (graph.css), so the same drawing is dark or light. What a figure says can be renewed by its
+text alone: every one has `data-node` and `data-field`, a field of the node in `status.json`, and `data-word` where a
+word follows the number and zero says nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chainette.reports.layout_outline import (
     MORE,
     MOST_DEEP,
     NODE_HEIGHT,
+    NODE_SIDES,
     OUTPUT,
     clipped,
     laid_out,
@@ -31,6 +32,8 @@ Counts = Mapping[str, Mapping[str, Any]]
 _SIGNS = "step ◆ apply ƒ join ⋈ cond ◇ switch ◇ while_loop ↻ scan » delay ~ gather ∪".split()
 GLYPHS = dict(zip(_SIGNS[::2], _SIGNS[1::2], strict=True))
 KINDS = {"while_loop": "loop"}
+_FIGURES = (("done", "done"), ("failed", "failed"), ("dropped", "dropped"))
+"""Fields of a node's counts, each with the word behind it."""
 CORNER = 7.0
 NAME_CELL = 7.3
 MOST_TITLE = 600
@@ -48,28 +51,14 @@ def draw(
     `counts` are the `nodes` of `status.json`; None leaves no room for figures. With `live_ids` each node is `node-0`,
     `node-1`, … in the order of `nodes` in `graph.json`, for one drawing in a page. `links` gives a node's address.
     """
-    layout = laid_out(graph, counts is not None)
     picture = _Picture(graph, counts, live_ids, links)
+    layout = laid_out(graph, counts is not None, picture.longest_figures())
     size = (
         f'width="{_n(layout.width)}" height="{_n(layout.height)}" viewBox="0 0 {_n(layout.width)} {_n(layout.height)}"'
     )
     label = f"The graph of {plain(graph.get('chain', ''))[:200]}"
     head = f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_attribute(label)}" {size}>'
     return "\n".join([head, *picture.parts(layout), "</svg>"])
-
-
-def standalone(graph: Mapping[str, Any], counts: Counts | None = None) -> str:
-    """The drawing as a file of its own."""
-    svg = draw(graph, counts, live_ids=False)
-    head, _, rest = svg.partition(">")
-    return f"{head}><style>{graph_style()}</style>{rest}\n"
-
-
-def graph_style() -> str:
-    """The style sheet of a drawing: for a page to serve or to hold."""
-    from importlib.resources import files
-
-    return files("chainette.reports").joinpath("templates/graph.css").read_text("utf-8")
 
 
 def short(number: float) -> str:
@@ -101,6 +90,11 @@ class _Picture:
         self._places = {id: place for place, id in enumerate(self._facts)} if live_ids else {}
         self._labels = dict(_labels(graph.get("outline")))
         self._counts, self._links = counts, links
+
+    def longest_figures(self) -> int:
+        """Characters of what a node says of its counts."""
+        said = (" ".join(filter(None, (self._said(id, *one) for one in _FIGURES))) for id in self._facts)
+        return max(map(len, said), default=0)
 
     def parts(self, layout: Layout) -> list[str]:
         """Frames below lines below nodes."""
@@ -157,11 +151,14 @@ class _Picture:
 
     def _figure(self, node: str, field: str, word: str = "") -> str:
         """A number that a page may renew."""
-        value = (self._counts or {}).get(node, {}).get(field) or 0
-        value = value if isinstance(value, int | float) else 0
-        said = (f"{short(value)} {word}" if value else "") if word else short(value)
+        said = self._said(node, field, word)
         about = f'data-node="{_attribute(node)}" data-field="{field}"' + (f' data-word="{word}"' if word else "")
         return f'<tspan class="g-{field}" {about}>{said}</tspan>'
+
+    def _said(self, node: str, field: str, word: str) -> str:
+        value = (self._counts or {}).get(node, {}).get(field) or 0
+        value = value if isinstance(value, int | float) else 0
+        return (f"{short(value)} {word}" if value else "") if word else short(value)
 
     def _kind(self, id: str) -> str:
         kind = str(self._facts.get(id, {}).get("type", ""))
@@ -181,7 +178,7 @@ class _Picture:
         return f'<g{id} class="g-node g-{kind}" data-node="{_attribute(placed.id)}">{inside}</g>'
 
     def _words(self, id: str, kind: str, head: Box) -> str:
-        facts, room = self._facts.get(id, {}), head.width - 34
+        facts, room = self._facts.get(id, {}), head.width - NODE_SIDES
         x, y = head.x, head.y
         about = " · ".join(
             filter(None, [KINDS.get(kind, kind), self._labels.get(id) or str(facts.get("engine") or "")])
@@ -194,7 +191,7 @@ class _Picture:
             f'<text class="g-quiet" {left} y="{_n(y + 34)}">{told}</text>',
         ]
         if head.height > NODE_HEIGHT:
-            said = [self._figure(id, f, w) for f, w in (("done", "done"), ("failed", "failed"), ("dropped", "dropped"))]
+            said = [self._figure(id, field, word) for field, word in _FIGURES]
             lines.append(f'<text class="g-figures" {left} y="{_n(y + 50)}">{" ".join(said)}</text>')
         return "".join(lines)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from chainette.errors import RunFolderError, nearest
 from chainette.files.names import INPUT_NODE
 from chainette.files.plain_rows import PlainRows
-from chainette.files.schema import Column
+from chainette.files.schema import TURN, TURNS, Column
 from chainette.files.views import failure_record
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ class Export:
         self._graph = reader.graph()
         self._run = reader.path.name
         self.rows, self._declared = self._found(reader)
-        if not len(self.rows):
-            raise self._nothing(reader)
+        self._is_empty = not len(self.rows)
+        if self._is_empty:
+            if not is_empty_table(reader, wanted):
+                raise self._nothing(reader)
+            self._declared = self._declared_of_none()
         self._picks = self._picked()
 
     def _found(self, reader: RunReader) -> tuple[_Rows, list[Column]]:
@@ -111,6 +114,15 @@ class Export:
                 raise RunFolderError(f'{self._run} has no step "{wanted.step}" ({hint})')
             rows = PlainRows(reader.rows(wanted.step), [("", node_of(self._graph, wanted.step).get("schema") or {})])
         return rows, rows.declared
+
+    def _declared_of_none(self) -> list[Column]:
+        """The columns of a table without rows, `_id` left out."""
+        if not isinstance(self.rows, PlainRows):
+            return self._declared
+        step = self._wanted.step
+        loops = len(node_of(self._graph, step).get("loops") or ()) if step is not None else 0
+        turn = [TURN if loops == 1 else TURNS] if loops else []
+        return [*turn, *self.rows.of_none]
 
     def _nothing(self, reader: RunReader) -> RunFolderError:
         wanted = self._wanted
@@ -135,6 +147,11 @@ class Export:
         from chainette.files.columns import picks
 
         columns, names = self._wanted.columns, dict(self._wanted.names or {})
+        if self._is_empty and not (isinstance(self.rows, PlainRows) and self.rows.says_all):
+            # Which columns its rows would have nobody can say: those that were asked for.
+            known = {"_id", *(column.name for column in self._declared)}
+            asked = dict.fromkeys([*columns, *names])
+            self._declared = [*self._declared, *(Column(name, "string") for name in asked if name not in known)]
         found = picks(columns, self.rows, self._declared) if columns else []
         for old in names if columns else ():
             if old not in columns:
@@ -228,9 +245,10 @@ class Export:
 
     def _declared_chosen(self) -> list[Column]:
         names = self._wanted.names or {}
+        declared = [Column("_id", "string"), *self._declared]
         if not self._picks:
-            return [replace(column, name=names.get(column.name, column.name)) for column in self._declared]
-        known = {column.name: column for column in [Column("_id", "string"), *self._declared]}
+            return [replace(column, name=names.get(column.name, column.name)) for column in declared]
+        known = {column.name: column for column in declared}
         found = [(pick.name, _below(known.get(pick.key), pick.path)) for pick in self._picks]
         return [Column(name, "json") if column is None else replace(column, name=name) for name, column in found]
 
@@ -274,6 +292,22 @@ def _below(column: Column | None, path: Iterable[str]) -> Column | None:
 def node_of(graph: Mapping[str, Any], id: str) -> dict[str, Any]:
     """What `graph.json` says of a node; empty for one it does not know."""
     return next((node for node in graph.get("nodes") or [] if node.get("id") == id), {})
+
+
+def is_empty_table(reader: RunReader, wanted: Wanted) -> bool:
+    """Whether the run ended well and was to write these rows, of which there are none."""
+    graph, status, steps = reader.graph(), reader.status(), reader.step_ids()
+    if wanted.failed or status.get("state") != "done":
+        return False
+    if wanted.step is None or (wanted.step == FLATTENED and FLATTENED not in steps):
+        is_written, rows = (graph.get("options") or {}).get("flattened") is not False, status.get("rows_out")
+    elif wanted.step == INPUT_NODE and INPUT_NODE not in steps:
+        is_written, rows = True, status.get("rows_in")
+    else:
+        is_written = node_of(graph, wanted.step).get("written", True)
+        rows = ((status.get("nodes") or {}).get(wanted.step) or {}).get("rows_out")
+    # Rows that were made and are not there are lost, and no empty table.
+    return bool(is_written) and rows == 0
 
 
 def flattened_schemas(graph: Mapping[str, Any]) -> Sequence[tuple[str, dict[str, Any]]]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from chainette.errors import RunFolderError
+from chainette.files.names import INPUT_NODE
 from chainette.files.row_lookup import ancestors, is_child
 from chainette.reports.sight import Turns, sight_of, turns_of
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
 
-INPUT = "chain_input"
 NO_ROWS = ("join", "cond", "switch", "while_loop", "delay", "gather")
 """Kinds of nodes that make no rows of their own: only what failed at them is shown."""
 MANY = 20
@@ -34,14 +34,14 @@ def journey(reader: RunReader, step: str, row_id: str, *, every_prompt: bool = F
     Raises:
         RunFolderError: no such step; `NoSuchRow` where no row of that id is anywhere.
     """
-    if step != INPUT:
+    if step != INPUT_NODE:
         reader.rows(step)
     graph = reader.graph()
     graph_nodes = {node["id"]: node for node in graph.get("nodes", [])}
     family = _Family(row_id)
-    inputs = family.seen(INPUT, reader.kin(INPUT, row_id, 0))
+    inputs = family.seen(INPUT_NODE, reader.kin(INPUT_NODE, row_id, 0))
     source = _nearest(inputs, row_id)[-1:]
-    refused = _failures(reader, INPUT, row_id)
+    refused = _failures(reader, INPUT_NODE, row_id)
     stops = [_stop(reader, graph_nodes.get(id, {}), id, family) for id in reader.step_ids()]
     told = _with_answers(stops)
     for stop in stops:

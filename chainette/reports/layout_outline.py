@@ -6,15 +6,18 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from chainette.files.names import INPUT_NODE
 from chainette.reports.layout import Block, Fan, Frame, Group, Inner, Layout, Leaf, Row, Way, lay_out
+from chainette.reports.outline import LOOPS
 
 NODE_WIDTH = 204.0
+NODE_SIDES = 34.0
+"""Of a node's width, what its words leave free."""
 NODE_HEIGHT = 44.0
 COUNTED_HEIGHT = 60.0
 PILL_WIDTH, PILL_HEIGHT = 96.0, 26.0
-INPUT, OUTPUT, MORE = "chain_input", " output", " more"
+INPUT, OUTPUT, MORE = INPUT_NODE, " output", " more"
 """Ids of what is no node of the graph; no node is called like the last two."""
-LOOPS = ("while_loop", "scan")
 MOST_NODES = 2_000
 MOST_DEEP = 40
 CELL = 6.6
@@ -22,15 +25,17 @@ CELL = 6.6
 MOST_NAME = 24
 
 
-def laid_out(graph: Mapping[str, Any], counted: bool) -> Layout:
-    """The whole graph between its input and its output; `counted` leaves room for figures in the nodes."""
+def laid_out(graph: Mapping[str, Any], counted: bool, figures: int = 0) -> Layout:
+    """The whole graph between its input and its output; `counted` leaves room for figures in the nodes, of `figures`
+    characters at most."""
     outline = graph.get("outline")
     if not isinstance(outline, list) or not outline:
         order = graph.get("execution_order")
         outline = (
             [str(n["id"]) for n in order if isinstance(n, Mapping) and "id" in n] if isinstance(order, list) else []
         )
-    reading = _Reading(COUNTED_HEIGHT if counted else NODE_HEIGHT)
+    width = max(NODE_WIDTH, figures * CELL + NODE_SIDES)
+    reading = _Reading(width, COUNTED_HEIGHT if counted else NODE_HEIGHT)
     blocks = [
         Leaf(INPUT, PILL_WIDTH, PILL_HEIGHT, counted=""),
         *reading.blocks(outline, 0),
@@ -40,8 +45,8 @@ def laid_out(graph: Mapping[str, Any], counted: bool) -> Layout:
 
 
 class _Reading:
-    def __init__(self, height: float) -> None:
-        self._height = height
+    def __init__(self, width: float, height: float) -> None:
+        self._width, self._height = width, height
         self._left = MOST_NODES
 
     def blocks(self, items: object, deep: int) -> list[Block]:
@@ -69,17 +74,17 @@ class _Reading:
 
     def _leaf(self, id: str) -> Leaf:
         self._left -= 1
-        return Leaf(id, NODE_WIDTH, self._height)
+        return Leaf(id, self._width, self._height)
 
     def _compound(self, item: Mapping[str, Any], deep: int) -> Block:
         self._left -= 1
         id, ways = str(item["compound"]), mappings(item.get("ways"))
         if not ways:
-            return Leaf(id, NODE_WIDTH, self._height)
+            return Leaf(id, self._width, self._height)
         if item.get("kind") in LOOPS:
-            return Frame(id, Row(self.blocks(ways[0].get("items"), deep + 1)), NODE_WIDTH, self._height)
+            return Frame(id, Row(self.blocks(ways[0].get("items"), deep + 1)), self._width, self._height)
         fan = Fan([self._way(way, deep, joined=True) for way in ways], lane=False)
-        return Frame(id, fan, NODE_WIDTH, self._height)
+        return Frame(id, fan, self._width, self._height)
 
     def _way(self, way: Mapping[str, Any], deep: int, *, joined: bool) -> Way:
         row = Row(self.blocks(way.get("items"), deep + 1))

@@ -58,7 +58,8 @@ def step_of(reader: RunReader, step: str | None) -> dict[str, Any]:
     if step not in steps:
         kind = node_of(graph, step).get("type")
         hint = nearest(step, steps) or "it has no steps"
-        raise RunFolderError(f'"{step}" is {f"a {kind} and no" if kind else "no"} step of {reader.path.name} ({hint})')
+        what = f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind} and no" if kind else "no"
+        raise RunFolderError(f'"{step}" is {what} step of {reader.path.name} ({hint})')
     return node_of(graph, step)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+LOOPS = ("while_loop", "scan")
+"""Control flow into whose body rows go turn by turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainette.errors import ChainetteError, RunFolderError
 from chainette.reports.card import Config, card
-from chainette.reports.export import FLATTENED, Export, Wanted
+from chainette.reports.export import FLATTENED, Export, Wanted, is_empty_table
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
@@ -37,6 +38,8 @@ class Prepared:
 
     folder: Path
     configs: tuple[Config, ...]
+    empty: tuple[str, ...] = ()
+    """Steps that made no row in a run that ended well: they have no table, for a split without rows does not load."""
 
 
 def check_repo(repo: str) -> None:
@@ -82,25 +85,52 @@ def prepare(
     Raises:
         RunFolderError: the folder is neither, or the run has no rows.
     """
+    from chainette.files.delivery import delivered
+
     check_repo(repo)
+    with _whole_folder(folder):
+        configs: list[Config] = []
+        for name, what, export in _tables(reader):
+            rows = export.write_parts(folder / "data" / name, rows_per_file)
+            configs.append(Config(name, what, rows, is_default=not configs))
+        empty = tuple(id for id in reader.step_ids() if is_empty_table(reader, Wanted(step=id)))
+        if not configs and not (empty or is_empty_table(reader, Wanted())):
+            raise RunFolderError(f"{reader.path.name} has no rows: there is nothing to push")
+        text = card(reader, configs, repo, license=license, tags=tags, empty=empty)
+        with delivered(str(folder / "README.md")) as stream:
+            stream.write(text.encode("utf-8", "replace"))
+    return Prepared(folder, tuple(configs), empty)
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Iterator[None]:
+    """The folder, new or empty, for what the block writes: when that fails, what was made is taken away.
+
+    Raises:
+        RunFolderError: it has something in it, or cannot be written.
+    """
+    from chainette.files.disk import file_error
+
+    made: list[Path] = []
     try:
+        made += [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise RunFolderError(f"{folder} is not empty (name another folder with -o, or delete it)")
-    except OSError as error:
-        raise RunFolderError(f"cannot write {folder}: {error.strerror}") from error
-    configs: list[Config] = []
-    for name, what, export in _tables(reader):
-        rows = export.write_parts(folder / "data" / name, rows_per_file)
-        configs.append(Config(name, what, rows, is_default=not configs))
-    if not configs:
-        raise RunFolderError(f"{reader.path.name} has no rows: there is nothing to push")
-    text = card(reader, configs, repo, license=license, tags=tags)
-    from chainette.files.delivery import delivered
-
-    with delivered(str(folder / "README.md")) as stream:
-        stream.write(text.encode("utf-8", "replace"))
-    return Prepared(folder, tuple(configs))
+        try:
+            yield
+        except BaseException:
+            # It was empty: all that is there under these names was made here.
+            shutil.rmtree(folder / "data", ignore_errors=True)
+            (folder / "README.md").unlink(missing_ok=True)
+            raise
+    except BaseException as error:
+        for one in made:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+        if isinstance(error, OSError):
+            raise file_error(error.filename or folder, error) from error
+        raise
 
 
 def _tables(reader: RunReader) -> Iterator[tuple[str, str, Export]]:

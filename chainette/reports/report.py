@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chainette.errors import RunFolderError
 from chainette.files.runs import RunSummary, summarise
 from chainette.reports.report_parts import Block, Budget, Sample, Step, engine_blocks, facts_of, sample_of, steps_of
+from chainette.reports.styles import SHEETS, sheet
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +87,7 @@ def write_report(reader: RunReader, target: Path | None = None) -> Path:
     Raises:
         RunFolderError: it cannot be written.
     """
-    from chainette.files.disk import folder_error, replace_file
+    from chainette.files.disk import file_error, replace_file
 
     path = reader.path / NAME if target is None else target
     try:
@@ -96,15 +97,15 @@ def write_report(reader: RunReader, target: Path | None = None) -> Path:
             raise RunFolderError(f"{path} is there, and is no report (choose another name, or move it away)")
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise folder_error(path, error) from error
+        raise file_error(path, error) from error
     # Half a surrogate pair in somebody's data has no UTF-8.
-    replace_file(path, report_html(reader).encode("utf-8", "replace"))
+    replace_file(path, report_html(reader).encode("utf-8", "replace"), file_error)
     return path
 
 
 def report_html(reader: RunReader) -> str:
     """The whole page."""
-    style = _style()
+    style = "\n".join(map(sheet, SHEETS))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     template = _environment().get_template("report.html")
     return template.render(report=_collected(reader), style=_ours(style), digest=digest, mark=MARK)
@@ -170,15 +171,15 @@ def _anchor_of(anchors: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def _figures(reader: RunReader, report: Report) -> None:
-    from chainette.observe.timeline import Timeline
     from chainette.reports.course import course_of
     from chainette.reports.report_figures import figure_tables
     from chainette.reports.stats import run_stats
+    from chainette.reports.timelines import timeline_of
 
     stats = run_stats(reader)
     report.tables = figure_tables(stats)
     report.notes += [*stats.missing, *stats.warnings[:10]]
-    course = course_of(Timeline.of(reader.events()))
+    course = course_of(timeline_of(reader))
     report.charts = [chart for chart in (*course.charts, course.spans) if chart]
 
 
@@ -237,13 +238,3 @@ def _ours(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
-
-
-def _style() -> str:
-    from importlib.resources import files
-
-    from chainette.reports.charts import charts_style
-    from chainette.reports.drawing import graph_style
-
-    own = files("chainette.reports").joinpath("templates/report.css").read_text("utf-8")
-    return "\n".join((own, graph_style(), charts_style()))

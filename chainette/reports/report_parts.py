@@ -5,13 +5,13 @@ Every text goes through one budget, so the page stays small whatever a run holds
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainette.reports.harmless import lines, one_line
+from chainette.reports.wording import in_words
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
@@ -55,10 +55,6 @@ class Budget:
         if len(kept) <= SHORT and kept.count("\n") < 6:
             return Block(kept, left_out=left_out)
         return Block(one_line(kept[:SHORT]), kept, left_out)
-
-
-def in_words(value: object, indent: int | None = None) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str, indent=indent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +150,7 @@ def _step(node: Mapping[str, Any], place: int, budget: Budget) -> Step:
 def _pretty(value: object, budget: Budget) -> Block:
     if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, Mapping) for item in value):
         value = "\n\n".join(f"{item.get('role', '')}: {in_words(item.get('content'))}" for item in value)
-    return budget.block(value if isinstance(value, str) else in_words(value, indent=1), most=2 * MOST)
+    return budget.block(in_words(value, indent=1), most=2 * MOST)
 
 
 def engine_blocks(graph: Mapping[str, Any], budget: Budget) -> list[Step]:

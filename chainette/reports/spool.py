@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from chainette.files.json_text import encode
+from chainette.files.row_lookup import ancestors
 
 MANY = 1_000
 """Children of a row that are looked at."""
@@ -64,9 +65,8 @@ class Spool:
 
     def related(self, node: str, row_id: str) -> list[dict[str, Any]]:
         """The row at a node, else the one it was made from, else those that were made from it."""
-        parts = row_id.split(".")
-        for n in range(len(parts), 0, -1):
-            if found := self.of(node, ".".join(parts[:n])):
+        for id in ancestors(row_id):
+            if found := self.of(node, id):
                 return found
         # `/` is the character after the point.
         below = self._db.execute(

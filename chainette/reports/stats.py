@@ -6,14 +6,13 @@ folder does not tell is None and said in `missing`, never zero.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from chainette.files.reading import RunReader
-from chainette.files.runs import summarise
+from chainette.files.runs import RESUMABLE, summarise
 from chainette.observe.critical_path import CriticalPath, critical_path
 from chainette.observe.idle import Idleness, idleness
 from chainette.observe.latency import LIMIT, Calls, Latencies, Sample, Spread
@@ -29,7 +28,9 @@ from chainette.reports.stats_parts import (
     edge_stats,
     engine_stats,
     step_stats,
+    tokens_of,
 )
+from chainette.reports.timelines import timeline_of
 from chainette.reports.wording import counted
 
 
@@ -127,7 +128,7 @@ def run_stats(reader: RunReader, *, limit: int = LIMIT, now_s: float | None = No
     state = summarise(reader.path).state
     ways = Ways.of(graph)
     steps = [id for id in reader.step_ids() if id in ways.steps or (not ways.kinds and id)]
-    timeline = Timeline.of(reader.events(), now_s=(now_s or time.time()) if state == "running" else None)
+    timeline = timeline_of(reader, now_s)
     calls = read_calls(reader, steps, limit).steady(timeline.jumps)
     timeline = timeline if timeline.sessions else _of_status(status)
     _reach(timeline, calls, status)
@@ -174,7 +175,7 @@ def _of_run(reader: RunReader, status: Mapping[str, Any], state: str, timeline: 
         rows_total=total,
         rows_per_s=rate,
         eta_s=left / rate if left is not None and rate and state == "running" else None,
-        tokens=Tokens(*(int(status.get(f"{name}_tokens") or 0) for name in ("prompt", "cached", "completion"))),
+        tokens=tokens_of(status),
         gpu_seconds=None,
         cost=status.get("cost"),
         last_words=last.last_words if last is not None and died else "",
@@ -185,7 +186,7 @@ def _of_run(reader: RunReader, status: Mapping[str, Any], state: str, timeline: 
 
 def _next(state: str, rows_failed: int) -> str:
     """The command, before the run's name."""
-    if state in ("died", "stopped", "interrupted"):
+    if state in RESUMABLE:
         return "resume"
     return "retry" if state == "done" and rows_failed else ""
 

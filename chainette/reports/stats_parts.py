@@ -11,6 +11,7 @@ from chainette.observe.idle import Idleness
 from chainette.observe.latency import Calls, Latencies
 from chainette.observe.timeline import Timeline
 from chainette.observe.ways import Ways
+from chainette.reports.outline import LOOPS
 
 if TYPE_CHECKING:
     from chainette.observe.latency import Flags
@@ -144,7 +145,7 @@ def step_stats(
         found.append(step)
     by_id = {step.id: step for step in found}
     for step in found:
-        if step.kind in ("while_loop", "scan") and step.rows_in:
+        if step.kind in LOOPS and step.rows_in:
             first = next((id for start, id in ways.edges if start == step.id and _is_inside(ways, id, step.id)), None)
             step.turns = by_id[first].rows_in / step.rows_in if first in by_id else None
     return found
@@ -154,13 +155,14 @@ def _counted(step: StepStats, said: Mapping[str, Any]) -> StepStats:
     for name in ("rows_in", "done", "rows_out", "failed", "dropped", "calls", "retried", "reused"):
         setattr(step, name, int(said.get(name) or 0))
     step.dropped_why = dict(said.get("dropped_why") or {})
-    step.tokens = _tokens(said)
+    step.tokens = tokens_of(said)
     step.seconds = float(said.get("seconds") or 0.0)
     step.gpu_seconds, step.cost = said.get("gpu_seconds"), said.get("cost")
     return step
 
 
-def _tokens(said: Mapping[str, Any]) -> Tokens:
+def tokens_of(said: Mapping[str, Any]) -> Tokens:
+    """As `status.json` has them, of the run, a node or an engine."""
     return Tokens(*(int(said.get(f"{name}_tokens") or 0) for name in ("prompt", "cached", "completion")))
 
 
@@ -180,7 +182,7 @@ def engine_stats(
             words.get(name, ""),
             steps,
             int(own.get("calls") or 0),
-            _tokens(own),
+            tokens_of(own),
             float(own.get("busy_s") or 0.0),
             float(own.get("up_s") or 0.0),
             own.get("gpu_seconds") or None,

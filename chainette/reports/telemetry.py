@@ -190,6 +190,18 @@ def _nowhere(_line: bytes) -> bool:
     return False
 
 
+def _telemetry(target: str, append: Callable[[bytes], bool]) -> Telemetry:
+    from chainette.observe.telemetry_export import way_to
+
+    way = way_to(target, append)
+    from chainette.observe.telemetry import Telemetry
+
+    try:
+        return Telemetry(way)
+    except ValueError as error:  # the SDK reads a variable of the environment that it does not understand
+        raise ChainError([Problem("otel", str(error), "set or unset the OTEL_… variable")]) from None
+
+
 @asynccontextmanager
 async def with_telemetry(target: str | None, listener: Listener | None) -> AsyncIterator[Listener | None]:
     """The listener that also tells `target`: a URL, `env` or `file:PATH`; None tells nobody.
@@ -202,14 +214,11 @@ async def with_telemetry(target: str | None, listener: Listener | None) -> Async
         return
     import anyio
 
-    from chainette.observe.telemetry_export import FILE, check_target, way_to
+    from chainette.observe.telemetry_export import FILE, check_target, shown
 
     check_target(target)
     append = _appender(Path(target.removeprefix(FILE))) if target.startswith(FILE) else _nowhere
-    way = await anyio.to_thread.run_sync(way_to, target, append)
-    from chainette.observe.telemetry import Telemetry
-
-    pump = Pump(Telemetry(way), target)
+    pump = Pump(await anyio.to_thread.run_sync(_telemetry, target, append), shown(target))
     joined = (_JoinedLines if isinstance(listener, LineListener) else _Joined)(listener, pump)
     pump.start()
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,25 +34,19 @@ class TraceWritten:
     """Calls that do not say when they were."""
 
 
-def write_trace(
-    reader: RunReader,
-    path: Path | None = None,
-    *,
-    max_spans: int = MAX_SPANS,
-    now_s: float | None = None,
-) -> TraceWritten:
-    """Into `path`, else into the run's folder. `now_s` is given for a run that is at work.
+def write_trace(reader: RunReader, path: Path | None = None, *, max_spans: int = MAX_SPANS) -> TraceWritten:
+    """Into `path`, else into the run's folder.
 
     Raises:
         RunFolderError: the run has no events, it cannot be read, or the file cannot be written.
     """
     from chainette.errors import RunFolderError
-    from chainette.observe.timeline import Timeline
     from chainette.observe.trace import Trace
+    from chainette.reports.timelines import timeline_of
 
     path = path or reader.path / "trace.json"
     with _no_collector():
-        timeline = Timeline.of(reader.events(), now_s=now_s)
+        timeline = timeline_of(reader)
         if not timeline.sessions:
             raise RunFolderError(f"{reader.path.name} has no events: it ended before it began, and left no trace")
         graph = reader.graph()
@@ -102,7 +95,7 @@ def _spans(reader: RunReader, graph: dict[str, Any], zero_s: float, max_spans: i
 
 def _write(path: Path, trace: Any) -> int:
     """Returns how many bytes."""
-    from chainette.files.disk import folder_error
+    from chainette.files.disk import file_error
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     size = 0
@@ -117,10 +110,5 @@ def _write(path: Path, trace: Any) -> int:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise folder_error(path, error) from error
+        raise file_error(path, error) from error
     return size
-
-
-def now_if_running(state: str) -> float | None:
-    """What `write_trace` takes as `now_s` for a run in that state."""
-    return time.time() if state == "running" else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 
 def count(number: float) -> str:
     return f"{int(number):,}"
@@ -10,6 +12,11 @@ def count(number: float) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 row`, `2,000 rows`; the plural takes an s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def state_in_words(state: str) -> str:
+    """What stands after `the run`: `died`, else `is running` and the like."""
+    return state if state == "died" else f"is {state}"
 
 
 def clock(seconds: float) -> str:
@@ -56,3 +63,8 @@ def short_count(number: float) -> str:
 def money(amount: float) -> str:
     """`12.40`, `0.0031`; in whatever currency the prices are."""
     return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+
+
+def in_words(value: object, indent: int | None = None) -> str:
+    """Texts as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str, indent=indent)

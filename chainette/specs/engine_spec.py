@@ -156,13 +156,20 @@ class EngineSpec(BaseModel):
         return f'engine "{self.name}" has no adapter "{name}" ({hint})'
 
     def public(self) -> dict[str, Any]:
-        """The spec as it may stand in `graph.json`: no secrets, no defaults. Header values are secrets."""
+        """The spec as it may stand in `graph.json`: no secrets, no defaults. Secrets are header values, the endpoint's
+        user, password and query, and vLLM arguments by whose name one logs in."""
         shown = self.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
         if self.headers:
             shown["headers"] = dict.fromkeys(self.headers, "***")
+        if self.endpoint is not None:
+            shown["endpoint"] = re.sub(r"\?.*", "?***", re.sub(r"//[^/?#]*@", "//***@", self.endpoint))
+        if self.vllm_args:
+            secret = dict.fromkeys(self.vllm_args.keys() & _SECRET_ARGUMENTS, "***")
+            shown["vllm_args"] = {**shown["vllm_args"], **secret}
         return {"name": self.name, "backend": self.backend, **shown}
 
 
+_SECRET_ARGUMENTS = {"hf_token", "api_key"}
 _ONLY_FOR: dict[str, tuple[str, ...]] = {
     "dtype": ("vllm",),
     "gpu_memory_utilization": ("vllm", "scripted"),

@@ -11,10 +11,9 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode
 
 from aiohttp import web
-
-from chainette.view.urls import with_query
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -83,7 +82,8 @@ class Guard:
             raise Refused(
                 "the token in this address is another run of `chainette view`'s; it prints a new one each time"
             )
-        clean = with_query("/" + request.path.lstrip("/"), **{k: v for k, v in request.query.items() if k != TOKEN})
+        others = urlencode([(name, value) for name, value in request.query.items() if name != TOKEN])
+        clean = "/" + request.rel_url.raw_path.lstrip("/") + (f"?{others}" if others else "")
         if request.headers.get("Sec-Fetch-Site", "none") == "cross-site":
             # A strict cookie is not sent along a redirect that began elsewhere (a link in a web terminal).
             shown = clean.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
@@ -136,9 +136,11 @@ def is_loopback(host: str) -> bool:
 
 def _host_of(header: str) -> str:
     """The name in a `Host` header, without the port, which differs behind `ssh -L`."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
+    name, bracket, rest = header[1:].partition("]") if header.startswith("[") else header.partition(":")
+    if bracket == ":":
+        rest = f":{rest}"
+    # What else stands there (`127.0.0.1:80@elsewhere`) is for others to read otherwise than we do.
+    return name.lower() if not rest or (rest[0] == ":" and rest[1:].isdecimal()) else ""
 
 
 def _same(one: str, other: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainette.files.reading import RunReader
-from chainette.files.runs import RunSummary, summarise
+from chainette.files.runs import RESUMABLE, RunSummary, summarise
 
 LIVE_FIELDS = ("rows_in", "rows_done", "rows_out", "rows_failed", "rows_dropped", "prompt_tokens", "completion_tokens")
 NODE_FIELDS = (
@@ -145,7 +145,7 @@ def _prompt_name(key: str) -> str:
 def _next(place: str, summary: RunSummary) -> list[tuple[str, str]]:
     word = shlex.quote(place)
     commands = []
-    if summary.state in ("died", "stopped", "interrupted"):
+    if summary.state in RESUMABLE:
         commands.append(("go on where it ended", f"chainette resume {word}"))
     if summary.state == "running":
         commands.append(("end it, resumable", f"chainette cancel {word}"))

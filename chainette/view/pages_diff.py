@@ -10,9 +10,9 @@ from aiohttp import web
 from chainette.errors import ChainetteError
 from chainette.files.comparing import Example, NodeComparison
 from chainette.files.comparing_live import LiveComparison
+from chainette.files.names import INPUT_NODE
 from chainette.files.reading import RunReader
 from chainette.reports.changed_words import changed_words
-from chainette.reports.journey import INPUT
 from chainette.view.site import NotHere, Site, render, site_of, work
 from chainette.view.urls import diff_url, row_url
 from chainette.view.values import brief, laid_out, visible
@@ -108,7 +108,7 @@ def _steps(before: RunReader, after: RunReader) -> list[str]:
     written = {node["id"] for node in after.graph().get("nodes") or [] if node.get("written", True)}
     theirs = [id for id in after.step_ids() if not written or id in written]
     gone = [id for id in before.step_ids() if id not in after.step_ids()]
-    return [INPUT, *gone, *theirs]
+    return [INPUT_NODE, *gone, *theirs]
 
 
 def _kinds(live: LiveComparison) -> list[tuple[str, int]]:

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from chainette.errors import ChainetteError, RunFolderError
 from chainette.files.json_text import encode
+from chainette.files.names import INPUT_NODE
 from chainette.files.notes import BAD, GOOD, Note, check_row
 from chainette.files.reading import RunReader
 from chainette.files.views import turns_of
-from chainette.reports.journey import INPUT
 from chainette.view.site import NotHere, answer, asked, render, site_of, work
 from chainette.view.values import brief
 
@@ -71,7 +71,7 @@ def _with_rows(reader: RunReader, found: list[Note]) -> list[dict[str, Any]]:
 
 def _row(reader: RunReader, note: Note) -> dict[str, Any] | None:
     """What the note is about, as it is now; None where the row is not there any more."""
-    if note.step != INPUT and note.step not in reader.step_ids():
+    if note.step != INPUT_NODE and note.step not in reader.step_ids():
         return None
     rows = [row for row in reader.kin(note.step, note.row_id, 0) if row.get("_id") == note.row_id]
     of_turn = [row for row in rows if not note.turns or turns_of(row.get("_turn")) == note.turns]
@@ -107,7 +107,7 @@ def _blocks(found: list[Note]) -> Iterator[list[Note]]:
 def _lines(reader: RunReader, found: list[Note]) -> bytes:
     lines = []
     for note in found:
-        source = reader.kin(INPUT, note.row_id, 0)
+        source = reader.kin(INPUT_NODE, note.row_id, 0)
         told = {**note.public(), "row": _fields(_row(reader, note)), "input": _fields(source[-1]) if source else None}
         lines.append(encode(told) + b"\n")
     return b"".join(lines)
@@ -123,8 +123,8 @@ async def write(request: web.Request) -> web.Response:
     if not is_form:
         return answer(written.public())
     back = told.get("back", "")
-    is_ours = back.startswith("/") and not back.startswith(("//", "/\\"))
-    raise web.HTTPSeeOther(back if is_ours else "/")
+    # Not any that begins with `/`: a browser takes `//`, `/\` and those with a tab between for another host.
+    raise web.HTTPSeeOther(back if back.startswith("/run/") else "/")
 
 
 async def _told(request: web.Request, is_form: bool) -> dict[str, Any]:
@@ -138,7 +138,7 @@ async def _told(request: web.Request, is_form: bool) -> dict[str, Any]:
         return {**found, "label": label}
     try:
         told = json.loads(await request.text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChainetteError(f"a note comes as a JSON object: {error}") from None
     if not isinstance(told, dict):
         raise ChainetteError("a note comes as a JSON object with step, row, label and text")

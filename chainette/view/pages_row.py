@@ -6,8 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
+from chainette.files.names import INPUT_NODE
 from chainette.files.reading import RunReader
-from chainette.reports.journey import INPUT, NoSuchRow, journey
+from chainette.reports.journey import NoSuchRow, journey
 from chainette.view.row_list import Listed, listed
 from chainette.view.row_parts import at_pointer, fields_of, parts_of, spans_svg, steps_of
 from chainette.view.site import NotHere, asked, our_svg, render, site_of, work
@@ -49,7 +50,7 @@ async def row(request: web.Request) -> web.Response:
 
 
 def _way(reader: RunReader, step: str, row_id: str) -> dict[str, Any]:
-    known = [INPUT, *reader.step_ids()]
+    known = [INPUT_NODE, *reader.step_ids()]
     if step not in known:
         from chainette.errors import nearest
 

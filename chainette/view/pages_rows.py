@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 
 from chainette.errors import ChainetteError, nearest
+from chainette.files.names import INPUT_NODE
 from chainette.files.notes import Note
 from chainette.files.tables import Page, TableInfo, Tables
-from chainette.reports.journey import INPUT
 from chainette.view.site import NotHere, Site, asked, render, site_of, work
 from chainette.view.table_request import OPS, SIZES, TableRequest, fields_to_filter
 from chainette.view.urls import row_url, rows_url
@@ -42,7 +42,7 @@ async def first_table(request: web.Request) -> web.Response:
     tables = await work(request, site_of(request).open_tables.of, name)
     listed = await work(request, tables.names)
     if not listed:
-        return render(request, "rows_none.html", run=name, tab="rows")
+        return render(request, "rows_none.html", run=name, tab="rows", table="")
     reader = await work(request, site_of(request).reader, name)
     last = (await work(request, reader.graph)).get("last")
     steps = [info.name for info in listed if info.kind == "step"]
@@ -54,9 +54,18 @@ async def rows(request: web.Request) -> web.Response:
     """A page of rows; with `part=1` no more than the table, for the script that asks on."""
     name, table = asked(request, "run"), asked(request, "table")
     wanted = TableRequest.of(table, request.query)
+    if await work(request, _is_empty, site_of(request), name, table):
+        return render(request, "rows_none.html", run=name, tab="rows", table=table)
     shown = await work(request, _look, site_of(request), name, wanted, request.query.get("count") == "1")
     template = "rows_result.html" if request.query.get("part") == "1" else "rows.html"
     return render(request, template, run=name, tab="rows", wanted=wanted, OPS=OPS, SIZES=SIZES, **shown)
+
+
+def _is_empty(site: Site, name: str, table: str) -> bool:
+    """Whether it is a node of the run whose rows were not written, or not yet: other pages have links to it."""
+    if any(info.name == table for info in site.open_tables.of(name).names()):
+        return False
+    return table in (INPUT_NODE, *site.reader(name).step_ids())
 
 
 def _look(site: Site, name: str, wanted: TableRequest, counting: bool) -> dict[str, Any]:
@@ -135,5 +144,5 @@ def _notes(site: Site, name: str, step: str) -> dict[str, Note]:
 def step_of(info: TableInfo, row: dict[str, Any] | None = None) -> str:
     """The node at which a row of the table is looked at."""
     if info.kind == "failed" and row is not None:
-        return str(row.get("step") or row.get("node_id") or INPUT)
-    return info.step or INPUT
+        return str(row.get("step") or row.get("node_id") or INPUT_NODE)
+    return info.step or INPUT_NODE

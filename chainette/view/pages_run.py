@@ -8,12 +8,12 @@ from typing import Any
 from aiohttp import web
 
 from chainette.files.reading import RunReader
-from chainette.observe.timeline import Timeline
 from chainette.reports import run_stats
-from chainette.reports.charts import charts_style
 from chainette.reports.course import Course, course_of
-from chainette.reports.drawing import draw, graph_style
+from chainette.reports.drawing import draw
 from chainette.reports.failures import GroupedFailures, grouped_failures
+from chainette.reports.styles import SHEETS, sheet
+from chainette.reports.timelines import timeline_of
 from chainette.view.overview import Overview, download, live_counts, overview_of
 from chainette.view.site import NotHere, answer, asked, our_svg, render, site_of, work, work_long
 from chainette.view.urls import run_url
@@ -27,12 +27,12 @@ MOST_CALLS = 200_000
 
 def routes() -> list[web.RouteDef]:
     return [
-        web.get("/run/{run}", overview),
-        web.get("/run/{run}/course", course),
-        web.get("/run/{run}/figures", figures),
-        web.get("/run/{run}/failures", failures),
-        web.get("/run/{run}/file/{file}", file),
-        web.get("/api/run/{run}/live", live),
+        web.get("/run/{run:[^/]+}", overview),
+        web.get("/run/{run:[^/]+}/course", course),
+        web.get("/run/{run:[^/]+}/figures", figures),
+        web.get("/run/{run:[^/]+}/failures", failures),
+        web.get("/run/{run:[^/]+}/file/{file:[^/]+}", file),
+        web.get("/api/run/{run:[^/]+}/live", live),
         web.get("/style/{sheet}.css", style),
     ]
 
@@ -108,12 +108,10 @@ def _course(request: web.Request, name: str) -> web.Response:
 
 
 def _drawn(request: web.Request, reader: RunReader, live: bool) -> Course:
-    import time
-
     if live:
-        return course_of(Timeline.of(reader.events(), now_s=time.time()))
+        return course_of(timeline_of(reader))
     kept = site_of(request).kept
-    return kept.of("course", reader.path, ["events.jsonl"], lambda: course_of(Timeline.of(reader.events())))
+    return kept.of("course", reader.path, ["events.jsonl"], lambda: course_of(timeline_of(reader)))
 
 
 def _grouped(request: web.Request, reader: RunReader) -> GroupedFailures:
@@ -168,9 +166,8 @@ async def file(request: web.Request) -> web.StreamResponse:
 
 
 async def style(request: web.Request) -> web.Response:
-    """The sheets of the drawings that reports make."""
-    sheets = {"graph": graph_style, "charts": charts_style}
-    sheet = request.match_info["sheet"]
-    if sheet not in sheets:
-        raise NotHere(f"there is no sheet {run_url(sheet)}")
-    return web.Response(text=sheets[sheet](), content_type="text/css")
+    """The sheets of what reports draw."""
+    name = request.match_info["sheet"]
+    if name not in SHEETS:
+        raise NotHere(f"there is no sheet {run_url(name)}")
+    return web.Response(text=sheet(name), content_type="text/css")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from chainette.errors import ChainetteError
+from chainette.files.names import INPUT_NODE
 from chainette.files.reading import RunReader
 from chainette.files.sql_tables import sql_tables
 from chainette.files.sql_views import name_in_sql
-from chainette.reports.journey import INPUT
 from chainette.view.site import Site, TooSlow, asked, render, site_of, work
 from chainette.view.sql_process import MOST_ROWS, Found, ask
 from chainette.view.urls import row_url
@@ -49,7 +49,7 @@ async def sql(request: web.Request) -> web.Response:
         notes=list(getattr(error, "__notes__", [])),
         most=MOST_ROWS,
         example=_example(tables),
-        url_of=lambda row_id: row_url(name, INPUT, row_id),
+        url_of=lambda row_id: row_url(name, INPUT_NODE, row_id),
     )
 
 
@@ -69,6 +69,6 @@ def _ask(site: Site, reader: RunReader, query: str) -> Found:
 
 
 def _example(tables: list[tuple[str, str, Columns]]) -> str:
-    names = [in_sql for name, in_sql, _ in tables if name not in ("chain_input", "flattened", "failed", "calls")]
+    names = [in_sql for name, in_sql, _ in tables if name not in (INPUT_NODE, "flattened", "failed", "calls")]
     chosen = names[-1:] or [in_sql for _, in_sql, _ in tables[:1]]
     return f"SELECT * FROM {chosen[0]} LIMIT 20" if chosen else ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
-from chainette.reports.wording import clock, count, money, rate, short_count, size
+from chainette.reports.wording import clock, count, in_words, money, rate, short_count, size
 from chainette.reports.wording import seconds as in_seconds
 
 _WORDS = {
@@ -33,14 +32,9 @@ def moment(when: datetime | str | None) -> str:
     return told.astimezone().strftime("%Y-%m-%d %H:%M") if told else ""
 
 
-def in_words(value: Any) -> str:
-    """Strings as they are, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
 def pretty(value: Any) -> str:
     """Strings as they are, everything else as JSON on several lines."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return in_words(value, indent=2)
 
 
 def cut(text: object, limit: int) -> str:

@@ -173,7 +173,7 @@ def render(
     """A page. `run` is the name that its header shows with the tabs of a run, of which `tab` is the one we are in."""
     site = site_of(request)
     text = site.environment.get_template(template).render(
-        run=run, tab=tab, place=site.place, single=site.only is not None, path=request.path, **context
+        run=run, tab=tab, place=site.place, single=site.only is not None, path=request.rel_url.raw_path, **context
     )
     # Half a surrogate pair in somebody's data has no UTF-8.
     return web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -49,6 +52,8 @@ def test_a_file_that_is_there_is_refused_and_force_replaces_it(finished_run: Pro
         (["-o", "nowhere/a.csv"], "mkdir -p nowhere"),
         (["-o", "-", "--format", "parquet"], "Parquet does not go to standard output"),
         (["-o", "a.csv", "--rename", "x"], "takes name=value"),
+        (["-o", "a.csv", "--rename", "_id= "], "a column has a name"),
+        (["-o", "a.csv", "--columns", ""], "next: chainette export -h"),
         (["-o", "a.jsonl", "--spreadsheet"], "is for CSV"),
         (["-o", "a.jsonl", "--openai-batch", "answers"], "none of requests, results"),
         (["-o", "a.jsonl", "--openai-batch", "results", "--columns", "a"], "has no meaning with --openai-batch"),
@@ -60,6 +65,28 @@ def test_what_cannot_be_exported_is_said_and_leaves_no_file(finished_run: Projec
     finished_run.call("export", "done", *args)
     assert finished_run.exit_code == 2
     assert told in finished_run.err
+    assert sorted(finished_run.folder.iterdir()) == before
+
+
+def test_places_on_this_machine_may_be_written_as_urls(finished_run: Project) -> None:
+    here = f"file://{finished_run.folder}"
+    finished_run.call("export", f"{here}/runs/done", "-o", f"{here}/a.csv")
+    assert (finished_run.folder / "a.csv").is_file()
+    finished_run.call("run", "small.py:plain", "-i", "in.jsonl", "-o", f"{here}/runs/other", "-q")
+    assert (finished_run.folder / "runs/other/status.json").is_file()
+    runs = json.loads(finished_run.call("runs", "--runs-dir", f"{here}/runs", "--json"))
+    assert {run["run"] for run in runs} == {"done", "other"}
+
+
+def test_an_export_that_is_terminated_leaves_nothing(finished_run: Project) -> None:
+    before = sorted(finished_run.folder.iterdir())
+    rows = finished_run.folder / "runs/done/steps/facts/000.jsonl"
+    rows.unlink()
+    os.mkfifo(rows)
+    words = [sys.executable, "-m", "chainette.cli", "export", "done", "--step", "facts", "-o", "a.csv"]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as export, rows.open("w"):  # until it reads
+        export.terminate()
+        assert export.wait() == 130
     assert sorted(finished_run.folder.iterdir()) == before
 
 
@@ -109,3 +136,48 @@ def test_push_without_a_token_says_how_to_get_one(finished_run: Project, monkeyp
     assert "next: hf auth login" in finished_run.err
     finished_run.call("push", "done", "not a name")
     assert "no name of a dataset" in finished_run.err
+
+
+def test_a_run_without_rows_is_exported_and_pushed(finished_run: Project) -> None:
+    (finished_run.folder / "none.jsonl").write_text("")
+    finished_run.call("run", "small.py:plain", "-i", "none.jsonl", "-o", "runs/none", "-q")
+    assert finished_run.call("export", "none", "-o", "a.jsonl") == "a.jsonl: 0 rows of none (flattened)\n"
+    assert (finished_run.exit_code, (finished_run.folder / "a.jsonl").read_text()) == (0, "")
+    out = finished_run.call("push", "none", "org/none", "--dry-run")
+    assert (finished_run.exit_code, "0 rows" in out) == (0, True)
+
+
+@pytest.mark.parametrize("words", [["export", "done"], ["report", "done"]])
+def test_rows_for_a_standard_output_that_is_closed_are_an_error(finished_run: Project, words: list[str]) -> None:
+    line = 'exec "$0" -m chainette.cli "$@" -o - >&-'
+    done = subprocess.run(["bash", "-c", line, sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot write to standard output: it is closed" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("words", "temporary"),
+    [
+        (["report", "done", "-o", "out.html"], ".out.html.tmp"),
+        (["trace", "done", "-o", "out.json"], f".out.json.{os.getpid()}.tmp"),
+        (["export", "done", "-o", "out.csv"], f".out.csv.{os.getpid()}.tmp"),
+        (["sql", "done", "from facts", "-o", "out.csv"], f".out.csv.{os.getpid()}.tmp"),
+    ],
+)
+def test_a_full_disk_names_the_file_and_does_not_speak_of_the_run(
+    finished_run: Project, words: list[str], temporary: str
+) -> None:
+    (finished_run.folder / temporary).symlink_to("/dev/full")
+    finished_run.call(*words)
+    assert finished_run.exit_code != 0
+    assert f"cannot write {words[-1]}: the disk is full" in finished_run.err
+    assert "make room, then type it again" in finished_run.err
+    assert "resume" not in finished_run.err
+
+
+def test_a_push_that_cannot_be_written_leaves_nothing(finished_run: Project) -> None:
+    line = 'ulimit -f 1; exec "$0" -m chainette.cli push done org/small --dry-run -o new/small'
+    done = subprocess.run(["bash", "-c", line, sys.executable], capture_output=True, text=True, check=False)
+    assert (done.returncode, "cannot write new/small/data" in done.stderr) == (2, True)
+    assert not (finished_run.folder / "new").exists()

@@ -245,6 +245,20 @@ def test_without_a_pager_everything_is_printed(numbers: Project, pager: str) -> 
     assert out.count("word:") == 54
 
 
+def test_less_is_told_of_colours_whatever_the_user_says_of_it(numbers: Project) -> None:
+    Path("bin").mkdir()
+    Path("bin/less").write_text('#!/bin/sh\ncat > /dev/null\necho "less $*, $LESS"\n', encoding="utf-8")
+    Path("bin/less").chmod(0o755)
+    env = {"PAGER": "bin/less -i", "LESS": "-X"}
+    assert in_terminal("show", "many", "named", "--limit", "0", lines=20, env=env).strip() == "less -R -i, -X"
+
+
+def test_a_step_that_is_given_and_empty_is_refused(numbers: Project) -> None:
+    numbers.call("show", "many", "")
+    assert numbers.exit_code == 2
+    assert "STEP: is empty" in numbers.err
+
+
 def test_a_pager_that_is_left_early_is_no_error(numbers: Project) -> None:
     env = {"PAGER": f"{sys.executable} -c 'print(input()[:9])'"}
     assert "word" not in in_terminal("show", "many", "named", "--limit", "0", lines=20, env=env)
@@ -278,7 +292,8 @@ def test_report_is_written_into_the_run_or_where_it_is_wanted(numbers: Project) 
     assert numbers.call("report", "many").strip() == "runs/many/report.html"
     told = json.loads(numbers.call("report", "many", "-o", "sent/numbers.html", "--json"))
     assert Path("sent/numbers.html").stat().st_size == told["bytes"]
-    assert numbers.call("report", "many", "-o", "-").startswith("<!doctype html>")
+    assert numbers.call("report", "many", "-o", "-", "--json").startswith("<!doctype html>")
+    assert json.loads(numbers.err)["file"] == "-"
     Path("mine.html").write_text("mine")
     numbers.call("report", "many", "-o", "mine.html")
     assert "is no report" in numbers.err

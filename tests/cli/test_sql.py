@@ -23,7 +23,9 @@ def test_without_a_query_the_tables_and_their_columns_are_told(finished_run: Pro
 
 
 def test_an_answer_is_a_table(finished_run: Project) -> None:
-    out = finished_run.call("sql", "done", "select _id, text, null::text as nothing, length(text) n from chain_input limit 2")
+    out = finished_run.call(
+        "sql", "done", "select _id, text, null::text as nothing, length(text) n from chain_input limit 2"
+    )
     assert out == "_id  text  nothing  n\n0    one   null     3\n1    odd   null     3\n"
     assert finished_run.call("sql", "done", "select * from chain_input where text = 'x'") == "no rows\n"
 
@@ -53,6 +55,15 @@ def test_all_rows_go_to_a_file(finished_run: Project) -> None:
     assert Path("c.csv").read_text().splitlines()[0] == "_id,text"
     finished_run.call("sql", "done", "select 1", "-o", "c.xlsx")
     assert finished_run.exit_code == 2
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force(finished_run: Project) -> None:
+    Path("c.csv").write_text("mine")
+    finished_run.call("sql", "done", "select 1 as one", "-o", "c.csv")
+    assert (finished_run.exit_code, finished_run.err) == (2, "error: c.csv exists (--force replaces it)\n")
+    assert Path("c.csv").read_text() == "mine"
+    finished_run.call("sql", "done", "select 1 as one", "-o", "c.csv", "--force")
+    assert Path("c.csv").read_text() == "one\n1\n"
 
 
 def test_more_rows_than_are_shown_are_told_of(finished_run: Project) -> None:

@@ -33,6 +33,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_name(finished_run:
     assert "nowhere/t.json" in finished_run.err
 
 
+def test_a_file_that_is_no_trace_is_not_replaced(finished_run: Project) -> None:
+    Path("mine.json").write_text("mine")
+    finished_run.call("trace", "last", "-o", "mine.json")
+    assert (finished_run.exit_code, Path("mine.json").read_text()) == (2, "mine")
+    assert "is no trace" in finished_run.err
+
+
+def test_a_trace_does_not_go_to_standard_output(finished_run: Project) -> None:
+    finished_run.call("trace", "last", "-o", "-")
+    assert finished_run.exit_code == 2
+    assert not Path("-").exists()
+
+
 def test_a_run_without_events_has_no_trace(finished_run: Project) -> None:
     Path("runs/done/events.jsonl").unlink()
     finished_run.call("trace", "done")

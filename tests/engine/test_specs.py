@@ -45,6 +45,21 @@ def test_a_refused_endpoint_or_key_or_header_is_said_without_its_secret():
 
 
 @pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"endpoint": "https://user:hush@h:1/v1"}, {"endpoint": "https://***@h:1/v1"}),
+        ({"endpoint": "https://hush@h/v1"}, {"endpoint": "https://***@h/v1"}),
+        ({"endpoint": "https://h/v1?key=hush"}, {"endpoint": "https://h/v1?***"}),
+        ({"backend": "vllm", "hf_token": "hush", "seed": 1}, {"vllm_args": {"hf_token": "***", "seed": 1}}),
+    ],
+)
+def test_what_the_run_folder_says_of_an_engine_holds_no_secret(fields, shown):
+    spec = EngineSpec.parse({"name": "e", "backend": "openai", "model": "m", **fields})
+    assert shown.items() <= spec.public().items()
+    assert "hush" not in str(spec.public())
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"extra_args": {"x": object()}}, "extra_args: cannot be sent as JSON: Type is not JSON serializable: object"),

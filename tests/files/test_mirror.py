@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from chainette.errors import RunFolderError
 from chainette.files.mirror import Mirror, Sizes, is_remote
-from chainette.files.remote_names import shown_url
+from chainette.files.remote_names import as_path, shown_url, without_passwords
 
 TINY = Sizes(big_bytes=40, split_bytes=64, together_bytes=30, join=2, garbage=3)
 
@@ -484,6 +484,11 @@ def test_what_is_remote(path: str | Path, remote: bool) -> None:
     assert is_remote(path) is remote
 
 
+@pytest.mark.parametrize("url", ["file:///tmp/run", "local:///tmp/run", Path("file:///tmp/run"), "/tmp/run"])
+def test_a_url_of_this_machine_is_a_place_on_it(url: str | Path) -> None:
+    assert as_path(url) == Path("/tmp/run")
+
+
 def test_a_password_in_the_url_is_shown_nowhere() -> None:
     assert shown_url("ftp://me:se%40cret@host/run") == "ftp://me:***@host/run"
     with pytest.raises(RunFolderError) as caught:
@@ -499,3 +504,16 @@ def test_a_protocol_nobody_knows_is_refused_with_the_way_to_see_which_are() -> N
 def test_a_missing_package_is_named_with_the_command_that_brings_it() -> None:
     with pytest.raises(RunFolderError, match=r"pip install gcsfs"):
         Mirror("gs://bucket/run")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("ftp://me:hush@host/run", "ftp://me:***@host/run"),
+        ("https://h/a.jsonl?part=2&X-Amz-Signature=hush&v=1", "https://h/a.jsonl?part=2&X-Amz-Signature=***&v=1"),
+        ("https://h/x?api_key=hush", "https://h/x?api_key=***"),
+        ("what? a=b", "what? a=b"),
+    ],
+)
+def test_what_was_typed_is_kept_without_the_secrets_in_its_urls(typed: str, shown: str) -> None:
+    assert without_passwords(typed) == shown

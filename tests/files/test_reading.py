@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,19 @@ def test_runs_are_listed_newest_first_with_the_broken_ones(tmp_path: Path) -> No
     assert [r.name for r in list_runs(tmp_path)].index("b") < [r.name for r in list_runs(tmp_path)].index("a")
 
 
+@pytest.mark.parametrize("figure", ["1e999", "NaN", '"many"', "[]", "{}"])
+def test_one_run_with_a_strange_figure_does_not_hide_the_others(tmp_path: Path, figure: str) -> None:
+    run(tmp_path / "a", state="done")
+    run(tmp_path / "b").joinpath("status.json").write_text(f'{{"state": "done", "rows_in": {figure}}}')
+    assert {found.name: found.state for found in list_runs(tmp_path)} == {"a": "done", "b": "broken"}
+
+
+def test_a_pipe_in_place_of_a_status_is_not_waited_for(tmp_path: Path) -> None:
+    (run(tmp_path / "a") / "status.json").unlink()
+    os.mkfifo(tmp_path / "a" / "status.json")
+    assert [found.state for found in list_runs(tmp_path)] == ["broken"]
+
+
 def test_a_run_that_is_being_written_runs(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "r", "x")
     folder.write_status({"state": "running"})
@@ -151,3 +165,21 @@ def test_graph_and_status_are_whole_or_as_before(tmp_path: Path) -> None:
     path = run(tmp_path / "r")
     assert RunReader(path).status()["state"] == "done"
     assert json.loads((path / "graph.json").read_text()) == RunReader(path).graph()
+
+
+def test_a_link_out_of_the_run_folder_is_not_followed(tmp_path: Path) -> None:
+    run, secret = tmp_path / "run", tmp_path / "secret.jsonl"
+    secret.write_text('{"_id":"0","key":"sk-123"}\n')
+    (run / "steps" / "qa").mkdir(parents=True)
+    (run / "failed").mkdir()
+    (run / "graph.json").write_text('{"execution_order": [{"id": "qa"}]}')
+    for place in ("steps/qa/000.jsonl", "failed/qa.jsonl"):
+        (run / place).symlink_to(secret)
+    with pytest.raises(RunFolderError, match=r"steps/qa/000\.jsonl leads out of the run folder"):
+        RunReader(run).rows("qa")
+    with pytest.raises(RunFolderError, match=r"failed/qa\.jsonl leads out of the run folder"):
+        RunReader(run).failures()
+    (run / "steps" / "qa" / "000.jsonl").unlink()
+    os.mkfifo(run / "steps" / "qa" / "000.jsonl")
+    with pytest.raises(RunFolderError, match="is no file"):
+        RunReader(run).rows("qa")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainette.errors import RunFolderError
 from chainette.files.json_text import encode
 from chainette.files.parts import JsonlPart, ParquetPart, Part
 from chainette.files.row_lookup import Kin, is_kin, kin_of, neighbours, place_of
@@ -74,6 +75,13 @@ def test_half_a_line_at_the_end_is_no_row(tmp_path: Path) -> None:
     for ordered in (True, False):
         assert kin_of(parts, Kin("5", 20, ordered=ordered)) == []
         assert neighbours(parts, "4", ordered=ordered) == ("3", None)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_damaged_line_is_told_with_its_file(tmp_path: Path, ordered: bool) -> None:
+    parts = parts_of(tmp_path / "step", [{"_id": "4"}], 10, tail=b'{"_id":"5","answer":"\\ud800"}\n')
+    with pytest.raises(RunFolderError, match=r"000\.jsonl: a damaged line"):
+        kin_of(parts, Kin("5", 20, ordered=ordered))
 
 
 @pytest.mark.parametrize("row_id", ["doc.5", 'quote " and \\', "é", "a/b", "\ud800", "1e3", "٣", ""])

@@ -170,6 +170,7 @@ def test_a_search_looks_at_every_value_and_at_no_key(tmp_path: Path, format: Any
     assert found.select("qa", Query(search="answer")).page().total == 0
     assert ids(found.select("qa", Query(search='1, "x"\n')).page(0, 2)) == ["1", "11"]
     assert ids(found.select("qa", Query(search="4.3")).page(0, 2)) == ["4300", "4301"]
+    assert found.select("qa", Query(search="paris 12" * 100)).page().total == 0
 
 
 def test_the_rows_of_children_are_found_by_their_parents(tmp_path: Path) -> None:

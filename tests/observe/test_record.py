@@ -75,6 +75,23 @@ def test_a_field_of_an_earlier_version_that_is_not_there_has_its_default() -> No
     assert event_of(record) == events.ChunkCommitted(3, 9)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"event": "engine_died", "engine": 5, "replica": 0, "why": ""},
+        {"event": "engine_awake", "engine": "e", "seconds": float("nan")},
+        {"event": "chunk_read", "chunk": 10**30, "first": 0, "rows": 1},
+        {"event": "stage_finished"},
+        {"event": "progressed", "rows_read": 1, "rows_done": 1, "elapsed_s": 0.1, "nodes": {"a": {"done": "9"}}},
+        {"event": "progressed", "rows_read": 1, "rows_done": 1, "elapsed_s": 0.1, "nodes": {"a": 3}},
+    ],
+    ids=lambda record: record["event"],
+)
+def test_an_event_with_a_field_that_is_nothing_of_its_kind_is_refused(record: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        event_of({"engines": {}, **record})
+
+
 @pytest.mark.parametrize("at_s", [0.0, 1_794_000_000.25, 1_794_000_000.999])
 def test_a_time_is_read_as_it_was_written(at_s: float) -> None:
     assert unix_s({"time": utc(at_s)}) == pytest.approx(at_s, abs=0.001)

@@ -6,6 +6,7 @@ import pytest
 
 from chainette import events as said
 from chainette.events import Interrupted, StageFinished, StageStarted, Warned
+from chainette.observe.engine_track import MOST_REPLICAS
 from chainette.observe.timeline import Timeline
 from tests.observe.told import T, at, finished, snapshot, started
 
@@ -129,6 +130,16 @@ def test_unknown_and_broken_events_are_counted_and_passed_over() -> None:
     ]
     timeline = Timeline.of(records)
     assert (timeline.unknown, timeline.sessions[0].state) == (3, "done")
+
+
+def test_an_engine_of_a_folder_from_anybody_has_no_more_replicas_than_can_be_drawn() -> None:
+    records = [
+        at(0, started()),
+        at(1, said.EngineStarted("a", "", 0.0, replicas=10**12)),
+        at(1, said.EngineDied("b", 10**12, "")),
+    ]
+    engines = Timeline.of(records).sessions[0].engines
+    assert [track.replicas for track in engines.values()] == [MOST_REPLICAS, MOST_REPLICAS]
 
 
 @pytest.mark.parametrize("by_s", [-3600.0, 3600.0])

@@ -75,6 +75,8 @@ def receiver(status: int = 200, until: threading.Event | None = None) -> Iterato
             elif self.path == "/v1/metrics":
                 received.metrics.append(ExportMetricsServiceRequest.FromString(body))
             self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainette.graph import build
-from chainette.reports.drawing import draw, standalone
+from chainette.reports.drawing import draw
 from chainette.reports.layout import Box, Edge, Layout, Placed
 from chainette.reports.layout_outline import INPUT, OUTPUT, clipped, laid_out
 from tests.run.looping import every_construct
@@ -131,7 +131,7 @@ def only_bodies(items: list[Any]) -> list[Any]:
 @given(items.map(only_bodies))
 def test_any_nesting_stays_tidy_and_is_sound_xml(outline: list[Any]) -> None:
     assert_tidy(laid_out({"outline": outline}, counted=True), ids_in(outline))
-    ElementTree.fromstring(standalone(graph_of(outline), {}))
+    ElementTree.fromstring(draw(graph_of(outline), {}))
 
 
 def test_names_are_text_and_never_part_of_the_drawing() -> None:
@@ -140,9 +140,9 @@ def test_names_are_text_and_never_part_of_the_drawing() -> None:
         {"compound": hostile, "kind": "switch", "label": hostile, "ways": [{"name": hostile, "items": [hostile]}]}
     ]
     graph = graph_of(outline, chain=hostile)
-    drawn = standalone(graph, {hostile: {"done": "<b>", "failed": 3}})
+    drawn = draw(graph, {hostile: {"done": "<b>", "failed": 3}})
     tags = {element.tag.removeprefix(SVG) for element in ElementTree.fromstring(drawn).iter()}
-    assert tags <= {"svg", "style", "g", "rect", "path", "circle", "text", "tspan", "title"}
+    assert tags <= {"svg", "g", "rect", "path", "circle", "text", "tspan", "title"}
     assert not {"\x00", "\x1b", "\u202e"} & set(drawn)
     shown = [text for text in ElementTree.fromstring(drawn).itertext() if "script" in text]
     assert max(map(len, shown)) <= 1_000
@@ -156,6 +156,14 @@ def test_figures_say_which_count_of_which_node_they_are(constructs: dict[str, An
     assert (figures["way", "done"], figures["way", "failed"]) == ("7 done", "2 failed")
     assert (figures["kept", "dropped"], figures["kept", "failed"]) == ("1 dropped", None)
     assert not list(ElementTree.fromstring(draw(constructs)).iter(f"{SVG}tspan"))
+
+
+def test_boxes_are_as_wide_as_the_longest_figures_in_them() -> None:
+    counts = {"one": {"done": 12_345_678, "failed": 1_234_567, "dropped": 234_794}, "two": {"done": 1}}
+    drawn = ElementTree.fromstring(draw(graph_of(["one", "two"]), counts))
+    nodes = {group.get("data-node"): group for group in drawn.iter(f"{SVG}g") if group.get("data-node")}
+    boxes = {id: float(node.find(f"{SVG}rect").get("width", 0)) for id, node in nodes.items()}  # type: ignore[union-attr]
+    assert boxes["one"] == boxes["two"] > 6.2 * len("12.3M done 1.2M failed 234.8k dropped") + 27
 
 
 def test_nodes_have_ids_of_their_own_for_a_live_page_and_none_where_several_drawings_stand(
@@ -188,7 +196,7 @@ def test_a_graph_of_an_older_version_or_of_nonsense_is_drawn_as_far_as_it_is_kno
     for _ in range(300):
         deep = [{"chain": "c", "items": deep}]
     for outline in (deep, [None, 3, {}, {"branches": 7}, {"compound": None, "ways": ["x", {}]}], "text", {"a": 1}):
-        ElementTree.fromstring(standalone({"outline": outline, "nodes": [None, {"id": 3}]}, {}))
+        ElementTree.fromstring(draw({"outline": outline, "nodes": [None, {"id": 3}]}, {}))
     ElementTree.fromstring(draw({}))
     many = json.loads(json.dumps({"outline": [f"n{n}" for n in range(9_000)]}))
     assert len(laid_out(many, counted=False).nodes) < 3_000

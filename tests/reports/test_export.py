@@ -217,6 +217,33 @@ def test_where_there_is_nothing_the_error_says_why(tmp_path, wanted, message):
         Export(reader, Wanted(**wanted))
 
 
+def test_a_run_that_ended_well_without_rows_gives_empty_tables_with_the_columns_of_the_models(tmp_path):
+    reader = two_steps(tmp_path / "run", [])
+    assert exported(reader, tmp_path / "a.jsonl").read_bytes() == b""
+    head = '"_id","chain_input.text","chain_input.stars","facts.product","facts.tags","facts.place","judge.verdict"\n'
+    assert exported(reader, tmp_path / "a.csv").read_text() == head
+    table = pq.read_table(exported(reader, tmp_path / "a.parquet", step="facts"))
+    assert (table.num_rows, table.column_names) == (0, ["_id", "product", "tags", "place"])
+    assert table.schema.field("place").type == pa.struct([("city", pa.string()), ("since", pa.date32())])
+    chosen = {"columns": ("place.city", "_id"), "names": {"_id": "id"}}
+    assert exported(reader, tmp_path / "b.csv", step="facts", **chosen).read_text() == '"place.city","id"\n'
+    with pytest.raises(RunFolderError, match='did you mean "product"'):
+        Export(reader, Wanted(step="facts", columns=("produkt",)))
+
+
+def test_a_table_without_rows_whose_columns_no_model_declares_has_those_that_are_asked_for(tmp_path):
+    reader = numbers(tmp_path / "run", 0)
+    assert exported(reader, tmp_path / "a.csv", step="square").read_text() == '"_id"\n'
+    assert exported(reader, tmp_path / "b.csv", step="square", columns=("n", "_id")).read_text() == '"n","_id"\n'
+
+
+def test_rows_that_were_made_and_are_gone_are_no_empty_table(tmp_path):
+    reader = numbers(tmp_path / "run", 2)
+    (tmp_path / "run/steps/square/000.jsonl").unlink()
+    with pytest.raises(RunFolderError, match="has no rows"):
+        Export(RunReader(reader.path), Wanted(step="square"))
+
+
 @pytest.mark.parametrize("name", ["rows", "rows.xlsx", "rows.parquet.gz"])
 def test_an_ending_that_says_no_format_is_refused(name):
     with pytest.raises(RunFolderError, match=r"ending|compressed in itself"):

@@ -81,6 +81,26 @@ def test_steps_of_any_script_load_as_tables(tmp_path):
         assert loaded(prepared.folder, config.name, tmp_path / "c")[0]["_id"] == "0"
 
 
+def test_a_step_that_made_no_row_has_no_table_and_the_card_says_so(tmp_path):
+    prepared = prepare(two_steps(tmp_path / "run", []), tmp_path / "dataset", "org/two")
+    assert (prepared.configs, prepared.empty) == ((), ("facts", "judge"))
+    assert [path.name for path in prepared.folder.iterdir()] == ["README.md"]
+    card = (prepared.folder / "README.md").read_text()
+    assert "because they made 0 rows: `facts`, `judge`" in card
+    assert "load_dataset" not in card
+
+
+def test_what_was_written_before_a_failure_is_taken_away_and_nothing_else(tmp_path):
+    two_steps(tmp_path / "run")
+    (tmp_path / "run/steps/judge/000.jsonl").write_text('{"_id":\n{"_id":\n')
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there", tmp_path / "new/dataset"):
+        with pytest.raises(RunFolderError):
+            prepare(RunReader(tmp_path / "run"), folder, "org/two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "there"]
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset/mine").write_text("x")

@@ -186,6 +186,34 @@ def test_a_receiver_that_fails_costs_one_warning_and_nothing_else(endpoint: str,
     assert derived(tmp_path / "run") == derived(tmp_path / "other")
 
 
+def test_a_receiver_that_is_somewhere_else_now_does_not_take_it(endpoint: str, tmp_path: Path) -> None:
+    said: list[Event] = []
+    with receiver(307) as received:
+        run(chain(), questions(1), RunOptions(output_dir=tmp_path / "run", otel=received.url), said.append)
+    assert [e.message for e in said if isinstance(e, Warned)] == [
+        f"telemetry: {received.url} does not take it; the run goes on without"
+    ]
+
+
+def test_the_warning_about_a_receiver_holds_no_password(endpoint: str, tmp_path: Path) -> None:
+    said: list[Event] = []
+    with receiver(404) as received:
+        target = received.url.replace("//", "//joe:hush@")
+        run(chain(), questions(1), RunOptions(output_dir=tmp_path / "run", otel=target), said.append)
+    (warning,) = [e.message for e in said if isinstance(e, Warned)]
+    assert received.url in warning
+    assert "hush" not in warning
+
+
+def test_a_variable_that_the_sdk_does_not_understand_is_refused_before_anything_is_made(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    with pytest.raises(ChainError, match="otel: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"):
+        chain().run(questions(1), tmp_path / "run", otel="env")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_receiver_that_is_gone_or_never_answers_holds_nobody_up_for_long(endpoint: str, tmp_path: Path) -> None:
     with receiver() as gone:
         pass

@@ -35,6 +35,8 @@ def test_rows_that_differ_are_shown_with_the_words_that_do(runs, served, window)
     assert first.locator("dt").all_inner_texts() == ["product"]
     assert "1 more field the same" in first.inner_text()
     page.click(".chip:has-text('1 gone')")
+    page.wait_for_url("**kind=gone**")
+    page.wait_for_selector("[data-result]:not([data-looking])")
     assert page.locator(".card").count() == 1
     page.goto(page.url.replace("kind=gone", "field=rating"))
     assert page.locator(".card del").all_inner_texts() == ["4"]

@@ -100,6 +100,14 @@ def test_a_label_takes_one_key_and_stays_in_the_run_folder(runs, served, window)
     assert lines(runs / "fine" / "notes" / "facts.jsonl")[-1]["deleted"] is True
 
 
+def test_the_address_of_the_row_is_copied_with_a_click(runs, served, window):
+    tab = window(permissions=["clipboard-read", "clipboard-write"])
+    page = tab.open(served(runs), "/run/fine/row/facts/3?list=facts&at=3")
+    page.click("text=copy link")
+    page.wait_for_selector("button:text-is('copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+
 def test_a_note_is_kept_without_scripts_too(runs, served, window):
     page = window(java_script_enabled=False).open(served(runs), "/run/fine/row/facts/1")
     page.fill("textarea", "written by hand")

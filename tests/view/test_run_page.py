@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from filelock import FileLock
@@ -155,6 +156,22 @@ def test_one_run_alone_shows_no_other(runs, served, window):
     tab.expected = [NOT_HERE]
     page.goto(page.url.replace("fine", "other"))
     assert "this page shows fine and no other run" in page.inner_text("main")
+
+
+@pytest.mark.parametrize("name", ["{brace}", "{{ 7 * 7 }}", "a%2Fb %41 ?#&", "<b>'\"", "..."])
+def test_a_run_folder_may_have_any_name(name, runs, served, window):
+    (runs / "fine").rename(runs / name)
+    page = window().open(served(runs))
+    page.click("#runs tbody .who a")
+    page.wait_for_selector("#figures section")
+    assert page.inner_text(".crumbs .name") == name
+
+
+def test_a_step_without_rows_says_so_and_not_that_it_is_unknown(runs, served, window):
+    shutil.rmtree(runs / "fine" / "steps" / "verdict")
+    page = opened(window(), served(runs))
+    page.click("#steps a:text-is('verdict')")
+    page.wait_for_selector("main >> text=none came here yet")
 
 
 def test_an_unknown_run_is_told_with_the_nearest_name(runs, served, window):

@@ -141,12 +141,13 @@ def test_without_scripts_the_list_can_be_filtered_and_compared(runs, served, win
     page = window(java_script_enabled=False).open(served(runs))
     page.fill("[data-search]", "oth")
     page.click("button:has-text('Filter')")
+    page.wait_for_url("**oth**")
     assert "other" in page.inner_text("#runs")
     page.click("text=clear")
     page.check("[value=fine]")
     page.check("[value=other]")
     page.click("[data-compare]")
-    assert page.url.endswith("/compare?a=other&b=fine")
+    page.wait_for_url("**/compare?a=other&b=fine")
 
 
 @pytest.mark.parametrize("width", [400, 1280])

@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -56,6 +56,16 @@ def test_the_address_with_the_token_leads_nowhere_else(runs, served):
     assert headers["Location"] == "/192.0.2.1/x"
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["/run/a%3Fb%23c%25/rows", "/run/%7Bx%7D?field=a&op=%3D&value=1&field=b&op=is+null&value=", "/run/x%0D%0AX:1"],
+)
+def test_the_address_with_the_token_leads_to_the_page_it_names(address, runs, served):
+    page = served(runs)
+    with_token = f"{address}{'&' if '?' in address else '?'}token={page.site.token}"
+    assert ask(page, with_token, cookie=False)[1]["Location"] == address
+
+
 def test_a_link_in_a_web_terminal_opens_the_page_too(runs, served):
     """A strict cookie is not sent along a redirect that began on another site."""
     page = served(runs)
@@ -73,7 +83,16 @@ def test_a_ticket_is_good_for_one_visit(runs, served):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "localhost.evil.example:80"]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1:80@evil.example",
+        "[::1]evil.example",
+        "192.0.2.1",
+        "",
+        "localhost.evil.example:80",
+    ],
 )
 def test_another_host_is_refused(host, runs, served):
     """DNS rebinding: a foreign name that was made to point at this machine."""
@@ -113,6 +132,22 @@ def test_a_note_from_another_origin_is_refused(headers, runs, served):
     sent = {"Content-Length": str(len(body)), "Content-Type": "application/json", **headers}
     assert ask(page, "/api/run/fine/notes", "POST", body=body, **sent)[0] == 403
     assert not (runs / "fine" / "notes").exists()
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "/\t/evil.example", "/\\evil.example", "http://evil.example/run/"])
+def test_from_a_note_the_way_leads_back_to_a_run_and_nowhere_else(back, runs, served):
+    page = served(runs)
+    body = urlencode({"row": "0", "step": "facts", "label": "good", "back": back}).encode()
+    sent = {"Origin": page.base, "Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+    status, headers, _ = ask(page, "/api/run/fine/notes", "POST", body=body, **sent)
+    assert (status, headers["Location"]) == (303, "/")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff", b"[1]", b'{"step": 1}'])
+def test_a_note_that_is_none_is_told_so(body, runs, served):
+    page = served(runs)
+    sent = {"Origin": page.base, "Content-Type": "application/json", "Content-Length": str(len(body))}
+    assert ask(page, "/api/run/fine/notes", "POST", body=body, **sent)[0] == 422
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

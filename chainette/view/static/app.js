@@ -91,10 +91,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const button of document.querySelectorAll("[data-copy]")) {
-  button.hidden = false;
+  // A page that came from another machine by http has no clipboard.
+  button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
-    const told = document.querySelector(button.dataset.copy);
-    await navigator.clipboard.writeText(told ? told.textContent : button.dataset.text || location.href);
+    const told = button.dataset.copy && document.querySelector(button.dataset.copy);
+    await navigator.clipboard.writeText(told ? told.textContent : location.href);
     const label = button.textContent;
     button.textContent = "copied";
     setTimeout(() => (button.textContent = label), 1200);

@@ -3,7 +3,7 @@
 const form = document.querySelector("form[data-note]");
 
 for (const button of document.querySelectorAll("[data-copy-near]")) {
-  button.hidden = false;
+  button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
     button.textContent = "copied";
