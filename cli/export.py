@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
 from chainette.cli.runs import AsJson, RunsDir
+from chainette.cli.signals import ended_like_ctrl_c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from chainette.files.reading import RunReader
 
@@ -68,7 +67,7 @@ def export(
         raise wrong_call("--model", "is for --openai-batch requests", command="export")
     reader = RunReader(found_run(run, runs_dir))
     if openai_batch is not None:
-        with _ended_like_ctrl_c():
+        with ended_like_ctrl_c():
             about = _batch(reader, output, (openai_batch, step, model), force)
     else:
         from chainette.cli.target import pairs
@@ -79,7 +78,7 @@ def export(
             raise wrong_call("--rename", "a column has a name", "--rename OLD=NEW", "export")
         chosen = tuple(filter(None, (name.strip() for name in (columns or "").split(","))))
         wanted = Wanted(step, failed, chosen, names, spreadsheet)
-        with _ended_like_ctrl_c():
+        with ended_like_ctrl_c():
             about = _table(reader, output, wanted, _format(output, format, spreadsheet), force)
     _tell(about, output, as_json)
 
@@ -146,23 +145,6 @@ def _written(output: str, force: bool, write: Callable[[BinaryIO], Any]) -> Any:
     done = write(cast("BinaryIO", _Stdout()))
     sys.stdout.buffer.flush()
     return done
-
-
-@contextlib.contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and a terminal that is closed leave no half of a file either."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # What is ignored stays so: that is `nohup`.
-    before = {end: signal.signal(end, stop) for end in ends if signal.getsignal(end) is not signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for end, handler in before.items():
-            signal.signal(end, handler)
 
 
 class _Stdout:

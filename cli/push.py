@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainette.cli.runs import AsJson, RunsDir
+from chainette.cli.signals import ended_like_ctrl_c
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
@@ -71,7 +72,8 @@ def _push(
 
     repo, public, dry_run, force = said
     state, rows_done, rows_in = progress_of(reader)
-    prepared = prepare(reader, folder, repo, license=license, tags=tags)
+    with ended_like_ctrl_c():
+        prepared = prepare(reader, folder, repo, license=license, tags=tags)
     about = {
         "run": reader.path.name,
         "state": state,

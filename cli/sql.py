@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainette.cli.runs import AsJson, RunsDir
+from chainette.cli.signals import ended_like_ctrl_c
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +69,8 @@ def sql(
         columns: list[tuple[str, str]] = []
         rows = _rows(database.stream(asked, timeout_s=timeout_s, columns=columns))
         if output is not None:
-            _write_file(output, columns, rows, limit or 0, force=force)
+            with ended_like_ctrl_c():
+                _write_file(output, columns, rows, limit or 0, force=force)
         elif as_json:
             _write_json(reader.path.name, columns, rows, limit or 0)
         elif as_csv:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from chainette.cli.signals import ended_like_ctrl_c
+from chainette.files.delivery import delivered
 from tests.cli.conftest import Project
 
 
@@ -78,16 +82,17 @@ def test_places_on_this_machine_may_be_written_as_urls(finished_run: Project) ->
     assert {run["run"] for run in runs} == {"done", "other"}
 
 
-def test_an_export_that_is_terminated_leaves_nothing(finished_run: Project) -> None:
-    before = sorted(finished_run.folder.iterdir())
-    rows = finished_run.folder / "runs/done/steps/facts/000.jsonl"
-    rows.unlink()
-    os.mkfifo(rows)
-    words = [sys.executable, "-m", "chainette.cli", "export", "done", "--step", "facts", "-o", "a.csv"]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as export, rows.open("w"):  # until it reads
-        export.terminate()
-        assert export.wait() == 130
-    assert sorted(finished_run.folder.iterdir()) == before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_export_that_is_terminated_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    def export() -> None:
+        with ended_like_ctrl_c(), delivered(str(tmp_path / "a.csv")) as stream:
+            stream.write(b"half")
+            assert list(tmp_path.iterdir())
+            signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        export()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_is_not_done_is_exported_and_says_how_far_it_is(finished_run: Project) -> None:
