@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from chainette.cli.wording import lines as clean_lines
-from chainette.cli.wording import one_line, seconds
+from chainette.cli.wording import one_line, short_time
 from chainette.reports.journey import NO_ROWS
 from chainette.reports.turns import Turn, in_turns
 
@@ -98,7 +98,7 @@ def _call(call: dict[str, Any], whole: bool, row_id: str) -> list[Text]:
     words.append(f"attempt {call.get('attempt', 1)}")
     if "completion_tokens" in usage:
         words.append(f"{usage.get('prompt_tokens') or 0} + {usage.get('completion_tokens') or 0} tokens")
-    words += [seconds(call["seconds"])] if call.get("seconds") is not None else []
+    words += [short_time(call["seconds"])] if call.get("seconds") is not None else []
     words += [str(call[k]) for k in ("finish_reason", "replica") if call.get(k)]
     lines = [line((f"  call    {one_line(', '.join(words))}", QUIET))]
     error = call.get("error")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chainette.cli.wording import Glyphs, counted, one_line, seconds
+from chainette.cli.wording import Glyphs, counted, one_line, short_time
 from chainette.reports.outline import LOOPS, flat, ways_of
 from chainette.reports.sight import Turns, turns_of
 
@@ -203,9 +203,9 @@ class _Growing:
 def _call_words(call: dict[str, Any]) -> list[str]:
     usage = call.get("usage") or {}
     words = [f"attempt {call['attempt']}"] if (call.get("attempt") or 1) > 1 else []
-    words += [seconds(call["seconds"])] if call.get("seconds") is not None else []
-    words += [f"queued {seconds(call['queue_s'])}"] if call.get("queue_s") else []
-    words += [f"first token {seconds(call['first_token_s'])}"] if call.get("first_token_s") else []
+    words += [short_time(call["seconds"])] if call.get("seconds") is not None else []
+    words += [f"queued {short_time(call['queue_s'])}"] if call.get("queue_s") else []
+    words += [f"first token {short_time(call['first_token_s'])}"] if call.get("first_token_s") else []
     if usage:
         words.append(f"{usage.get('prompt_tokens') or 0:,} + {usage.get('completion_tokens') or 0:,} tokens")
     finish = call.get("finish_reason")

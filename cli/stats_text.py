@@ -11,7 +11,7 @@ from rich.text import Text
 from chainette.cli.screen import BAD, GOOD, NAME, QUIET, WARN, line
 from chainette.cli.summary import money
 from chainette.cli.table import Column, table
-from chainette.cli.wording import clock, count, one_line, rate, run_word
+from chainette.cli.wording import count, one_line, rate, run_word, short_time
 
 if TYPE_CHECKING:
     from chainette.observe.critical_path import Part
@@ -51,15 +51,6 @@ def stats_lines(stats: RunStats, width: int) -> Iterator[Text]:
     if stats.missing:
         yield line()
         yield from (line(("note  ", QUIET), one_line(words)) for words in stats.missing)
-
-
-def short_time(seconds: float) -> str:
-    """`0.46 ms`, `84 ms`, `1.24 s`, `12.3 s`, `2:05`."""
-    if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.2f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
-    if seconds < 9.995:
-        return f"{seconds:.2f} s"
-    return f"{seconds:.1f} s" if seconds < 59.95 else clock(seconds)
 
 
 def percent(share: float | None) -> str:

@@ -14,6 +14,7 @@ from chainette.reports.wording import counted as counted
 from chainette.reports.wording import in_words as in_words
 from chainette.reports.wording import rate as rate
 from chainette.reports.wording import seconds as seconds
+from chainette.reports.wording import short_time as short_time
 from chainette.reports.wording import size as size
 from chainette.reports.wording import state_in_words as state_in_words
 

@@ -29,9 +29,16 @@ def clock(seconds: float) -> str:
 
 def seconds(value: float) -> str:
     """`0.84 s`, `12.3 s`, `2:05`."""
-    if value < 10:
+    if value < 9.995:
         return f"{value:.2f} s"
-    return f"{value:.1f} s" if value < 60 else clock(value)
+    return f"{value:.1f} s" if value < 59.95 else clock(value)
+
+
+def short_time(value: float) -> str:
+    """`0.46 ms`, `84 ms`, `1.24 s`, `12.3 s`, `2:05`: never nothing, where `seconds` would round to it."""
+    if 0 < value < 0.9995:
+        return f"{value * 1000:.2f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
+    return seconds(value)
 
 
 def rate(per_second: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chainette.reports.wording import clock, count, in_words, money, rate, short_count, size
+from chainette.reports.wording import clock, count, in_words, money, rate, short_count, short_time, size
 from chainette.reports.wording import seconds as in_seconds
 
 _WORDS = {
@@ -51,12 +51,8 @@ def share(part: float, whole: float) -> str:
 
 
 def brief(seconds: float | None) -> str:
-    """`0.5 ms`, `84 ms`, `1.24 s`, `12.3 s`, `2:05`; empty for what is not known."""
-    if seconds is None:
-        return ""
-    if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
-    return in_seconds(seconds)
+    """As `short_time`; empty for what is not known."""
+    return "" if seconds is None else short_time(seconds)
 
 
 FILTERS = {

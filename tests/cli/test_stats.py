@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from chainette.cli.stats_text import percent, short_time
+from chainette.cli.stats_text import percent
 from chainette.cli.table import Column, table
+from chainette.cli.wording import short_time
 from tests.cli.conftest import Project
 from tests.folders import as_killed, status
 

@@ -21,7 +21,7 @@ from typing import Any
 _BLOCK = re.compile(r"^```(\w*)(?: ([\w./-]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CHANGING = {
     r"\b([a-z0-9-]+)-\d{8}-\d{6}-[0-9a-f]{4}\b": r"\1-…",
-    r"\b\d[\d,.]* s\b": "… s",
+    r"\b\d[\d,.]* m?s\b": "… s",
     r"\b[\d,.]+/s\b": "…/s",
 }
 """Names of runs and times, which are others in each run."""
