@@ -147,7 +147,7 @@ def _(tables: Any, rows: int) -> str:
 
 def _sql(query: str) -> str:
     from chainette.files.reading import RunReader
-    from chainette.files.sql import RunSql
+    from chainette.files.tables.sql import RunSql
 
     with RunSql(RunReader(os.environ["RUN"])) as database:
         return f"{len(database.ask(query).rows)} rows"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from chainette.files.reading import RunReader
-    from chainette.files.sql import RunSql
+    from chainette.files.tables.sql import RunSql
 
 SHOWN = 100
 """Rows of an answer that people are shown."""
@@ -55,7 +55,7 @@ def sql(
     from chainette.cli.export import refuse_place
     from chainette.cli.show import found_run
     from chainette.files.reading import RunReader
-    from chainette.files.sql import RunSql
+    from chainette.files.tables.sql import RunSql
 
     _check(as_csv and as_json, output)
     reader = RunReader(found_run(run, runs_dir))

@@ -7,8 +7,8 @@ from aiohttp import web
 from chainette.errors import ChainetteError
 from chainette.files.names import INPUT_NODE
 from chainette.files.reading import RunReader
-from chainette.files.sql_tables import sql_tables
-from chainette.files.sql_views import name_in_sql
+from chainette.files.tables.sql_tables import sql_tables
+from chainette.files.tables.sql_views import name_in_sql
 from chainette.view.site import Site, TooSlow, asked, render, site_of, work
 from chainette.view.sql_process import MOST_ROWS, Found, ask
 from chainette.view.urls import row_url

@@ -63,7 +63,7 @@ def main() -> None:
     """Answers the question on stdin as JSON on stdout."""
     from chainette.errors import ChainetteError
     from chainette.files.reading import RunReader
-    from chainette.files.sql import RunSql
+    from chainette.files.tables.sql import RunSql
 
     asked = json.load(sys.stdin)
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from chainette.errors import RunFolderError, nearest
-from chainette.files.table_query import OPS, Condition, Query
+from chainette.files.tables.query import OPS, Condition, Query
 
 if TYPE_CHECKING:
     from chainette.files.tables import Tables

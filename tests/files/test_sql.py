@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from chainette.errors import RunFolderError
 from chainette.files import NodeOutput, RunFolder
 from chainette.files.reading import RunReader
-from chainette.files.sql import RunSql
+from chainette.files.tables.sql import RunSql
 from chainette.rows import Failure, InputChunk, NodeChunk
 
 

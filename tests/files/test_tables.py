@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from chainette.errors import RunFolderError
-from chainette.files import NodeOutput, RunFolder, table_bytes
+from chainette.files import NodeOutput, RunFolder
 from chainette.files.reading import RunReader
-from chainette.files.sql import small_engine
-from chainette.files.table_eval import Evaluator
-from chainette.files.table_parts import Block, Lines, LinesPart
-from chainette.files.table_query import check_of, has_text, ignoring_case, path_of, spelt, value_at
-from chainette.files.tables import Condition, Page, Query, Tables
+from chainette.files.tables import Condition, Page, Query, Tables, field_bytes
+from chainette.files.tables.evaluator import Evaluator
+from chainette.files.tables.parts import Block, Lines, LinesPart
+from chainette.files.tables.query import check_of, has_text, ignoring_case, path_of, spelt, value_at
+from chainette.files.tables.sql import small_engine
 from chainette.rows import Failure, InputChunk, NodeChunk
 
 LINES_A_FILE = 1_500
@@ -356,11 +356,11 @@ def _holds(line: bytes, asked: list[tuple[tuple[str, ...], Condition]], search: 
 def test_bytes_say_yes_no_or_nothing_of_a_field_but_never_anything_wrong(
     lines: list[bytes], condition: Condition
 ) -> None:
-    flat = table_bytes.FlatLines.of(Lines(b"".join(line + b"\n" for line in lines)), table_bytes.Scratch())
+    flat = field_bytes.FlatLines.of(Lines(b"".join(line + b"\n" for line in lines)), field_bytes.Scratch())
     column = flat.column("a") if flat is not None else None
-    if column is None or not table_bytes.is_for(("a",), condition):
+    if column is None or not field_bytes.is_for(("a",), condition):
         return
-    met, odd = table_bytes.rows(column, condition)
+    met, odd = field_bytes.rows(column, condition)
     test = check_of(condition)
     wrong = [
         line for number, line in enumerate(lines) if not odd[number] and met[number] != test(json.loads(line).get("a"))

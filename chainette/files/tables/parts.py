@@ -21,7 +21,7 @@ from chainette.files.disk import folder_error
 from chainette.files.json_text import encode
 from chainette.files.parts import ParquetPart
 from chainette.files.schema import Column, json_columns, unpacked
-from chainette.files.table_query import Row
+from chainette.files.tables.query import Row
 
 EVERY = 1_000
 STEP = 1 << 20

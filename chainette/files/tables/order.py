@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from chainette.files.sql_views import name_in_sql
-from chainette.files.table_bytes import FlatLines, Scratch
-from chainette.files.table_columns import column_field, numbered
-from chainette.files.table_eval import line_table
-from chainette.files.table_parts import Block, Columns, Lines
-from chainette.files.table_predicates import FieldSql, fields_of, json_field, order_by, pointer
-from chainette.files.table_query import Path, rank_of, value_at
+from chainette.files.tables.column_blocks import column_field, numbered
+from chainette.files.tables.evaluator import line_table
+from chainette.files.tables.field_bytes import FlatLines, Scratch
+from chainette.files.tables.parts import Block, Columns, Lines
+from chainette.files.tables.predicates import FieldSql, fields_of, json_field, order_by, pointer
+from chainette.files.tables.query import Path, rank_of, value_at
+from chainette.files.tables.sql_views import name_in_sql
 
 _FIRST = 1_000
 _MOST = 20_000

@@ -13,11 +13,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chainette.files.table_eval import Evaluator
-from chainette.files.table_kin import Kindred
-from chainette.files.table_order import RankedBlock, Ranking
-from chainette.files.table_parts import Block, TablePart
-from chainette.files.table_query import Page, Row
+from chainette.files.tables.evaluator import Evaluator
+from chainette.files.tables.kin import Kindred
+from chainette.files.tables.order import RankedBlock, Ranking
+from chainette.files.tables.parts import Block, TablePart
+from chainette.files.tables.query import Page, Row
 
 AHEAD = 4
 """Blocks that are worked on or wait to be, at a time."""

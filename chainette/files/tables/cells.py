@@ -12,8 +12,8 @@ from typing import Any
 from chainette.files.disk import folder_error
 from chainette.files.parts import CsvPart
 from chainette.files.schema import Column
-from chainette.files.table_parts import BLOCK_ROWS, EVERY, STEP, Block, stretches
-from chainette.files.table_query import Row
+from chainette.files.tables.parts import BLOCK_ROWS, EVERY, STEP, Block, stretches
+from chainette.files.tables.query import Row
 
 
 class CellsPart:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from chainette.files.ledger import NAME
-from chainette.files.table_parts import LinesPart, TablePart
+from chainette.files.tables.parts import LinesPart, TablePart
 
 _TAIL = 1 << 17
 

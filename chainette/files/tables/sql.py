@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from chainette.errors import RunFolderError, nearest
-from chainette.files.sql_tables import SqlTable, sql_tables
-from chainette.files.sql_views import LINE_BYTES, LONG_LINE_BYTES, name_in_sql, text_in_sql, view_of
-from chainette.files.tables import CALLS, Tables
+from chainette.files.tables.sql_tables import SqlTable, sql_tables
+from chainette.files.tables.sql_views import LINE_BYTES, LONG_LINE_BYTES, name_in_sql, text_in_sql, view_of
+from chainette.files.tables.tables import CALLS, Tables
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader

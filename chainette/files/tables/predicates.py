@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainette.files.table_needles import variants
-from chainette.files.table_query import Condition, Path, is_number
+from chainette.files.tables.needles import variants
+from chainette.files.tables.query import Condition, Path, is_number
 
 _EXACT = 1 << 53
 """From here on integers are not all told apart as doubles."""

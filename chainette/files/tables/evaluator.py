@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainette.files import table_bytes
-from chainette.files.table_columns import column_field, may_hold, numbered
-from chainette.files.table_needles import Needle
-from chainette.files.table_parts import Block, Columns, Lines
-from chainette.files.table_predicates import FieldSql, fields_of, json_field, pattern, pointer, predicate
-from chainette.files.table_query import (
+from chainette.files.tables import field_bytes
+from chainette.files.tables.column_blocks import column_field, may_hold, numbered
+from chainette.files.tables.needles import Needle
+from chainette.files.tables.parts import Block, Columns, Lines
+from chainette.files.tables.predicates import FieldSql, fields_of, json_field, pattern, pointer, predicate
+from chainette.files.tables.query import (
     Condition,
     Path,
     Row,
@@ -55,7 +55,7 @@ class Evaluator:
         self._needles = _needles(conditions, search)
         self._search_needle = Needle(search, any_case=True) if search else None
         self.paths = list(dict.fromkeys(path for path, _ in conditions))
-        self._by_byte = [(path[0], one) for path, one in conditions if table_bytes.is_for(path, one)]
+        self._by_byte = [(path[0], one) for path, one in conditions if field_bytes.is_for(path, one)]
         self._few = few
         self._engine = engine
         self._local = threading.local()
@@ -107,7 +107,7 @@ class Evaluator:
         """None where the lines are not such that bytes say enough."""
         import numpy as np
 
-        flat = table_bytes.FlatLines.of(lines, self._scratch())
+        flat = field_bytes.FlatLines.of(lines, self._scratch())
         if flat is None:
             return None
         met = np.ones(flat.count, bool)
@@ -116,7 +116,7 @@ class Evaluator:
             column = flat.column(key)
             if column is None:
                 return None
-            these, odd = table_bytes.rows(column, condition)
+            these, odd = field_bytes.rows(column, condition)
             met &= these | odd
             unsure |= odd
         doubtful = np.flatnonzero(met & unsure)
@@ -155,11 +155,11 @@ class Evaluator:
             cursor = self._local.cursor = self._engine().cursor()
         return cursor
 
-    def _scratch(self) -> table_bytes.Scratch:
+    def _scratch(self) -> field_bytes.Scratch:
         """One for each thread."""
-        scratch: table_bytes.Scratch | None = getattr(self._local, "scratch", None)
+        scratch: field_bytes.Scratch | None = getattr(self._local, "scratch", None)
         if scratch is None:
-            scratch = self._local.scratch = table_bytes.Scratch()
+            scratch = self._local.scratch = field_bytes.Scratch()
         return scratch
 
     def _at_once(self, block: Block, lines: Lines) -> Any:

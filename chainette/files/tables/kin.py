@@ -10,7 +10,7 @@ from array import array
 from hashlib import blake2b
 from typing import Any
 
-from chainette.files.table_parts import Block, Lines
+from chainette.files.tables.parts import Block, Lines
 from chainette.rows import made_from
 
 _HEAD = b'{"_id":"'

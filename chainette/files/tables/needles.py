@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from chainette.files.json_text import encode
-from chainette.files.table_parts import Lines
+from chainette.files.tables.parts import Lines
 
 _MOST_FORMS = 8
 _LONGEST = 100

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainette.files.json_text import encode
-from chainette.files.table_parts import Lines
-from chainette.files.table_query import Condition, Path, is_number
+from chainette.files.tables.parts import Lines
+from chainette.files.tables.query import Condition, Path, is_number
 
 _DIGITS = 15
 """Of a decimal number: so many are a double exactly, and so is their quotient by a power of ten."""

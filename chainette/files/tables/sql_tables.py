@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from chainette.files.names import INPUT_NODE, OPEN, folder_name
 from chainette.files.parts import CsvPart
 from chainette.files.schema import Column, json_columns
-from chainette.files.sql_views import JSON, TEXT, SqlFile, sql_type, type_of_kind
-from chainette.files.table_fields import Fields
-from chainette.files.table_query import TableInfo
-from chainette.files.tables import CALLS, FAILED, FLATTENED, Tables
+from chainette.files.tables.fields import Fields
+from chainette.files.tables.query import TableInfo
+from chainette.files.tables.sql_views import JSON, TEXT, SqlFile, sql_type, type_of_kind
+from chainette.files.tables.tables import CALLS, FAILED, FLATTENED, Tables
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader

@@ -23,11 +23,11 @@ from chainette.errors import RunFolderError, nearest
 from chainette.files.call_log import CALLS_PER_FILE
 from chainette.files.names import INPUT_NODE, folder_name
 from chainette.files.schema import Column
-from chainette.files.table_cells import CellsPart
-from chainette.files.table_fields import Fields
-from chainette.files.table_marks import Marks, stamp_of
-from chainette.files.table_parts import ColumnsPart, LinesPart, TablePart
-from chainette.files.table_query import (
+from chainette.files.tables.cells import CellsPart
+from chainette.files.tables.fields import Fields
+from chainette.files.tables.marks import Marks, stamp_of
+from chainette.files.tables.parts import ColumnsPart, LinesPart, TablePart
+from chainette.files.tables.query import (
     OPS,
     Condition,
     Op,
@@ -43,7 +43,7 @@ from chainette.files.table_query import (
 
 if TYPE_CHECKING:
     from chainette.files.reading import RunReader
-    from chainette.files.table_scan import Selection
+    from chainette.files.tables.scan import Selection
 
 __all__ = ["OPS", "Condition", "Op", "Page", "Query", "Row", "TableColumn", "TableInfo", "Tables"]
 
@@ -260,10 +260,10 @@ class Tables:
         return selection
 
     def _selection(self, source: _Source, query: Query) -> Selection:
-        from chainette.files.table_eval import Evaluator
-        from chainette.files.table_kin import Kindred
-        from chainette.files.table_order import Ranking
-        from chainette.files.table_scan import Selection
+        from chainette.files.tables.evaluator import Evaluator
+        from chainette.files.tables.kin import Kindred
+        from chainette.files.tables.order import Ranking
+        from chainette.files.tables.scan import Selection
 
         name, columns = source.info.name, self._columns(source)
         own = [(self._path(name, one.field, columns), one) for one in query.where if one.table in ("", name)]
@@ -292,7 +292,7 @@ class Tables:
     def _engine(self) -> Any:
         with self._lock:
             if self._database is None:
-                from chainette.files.sql import small_engine
+                from chainette.files.tables.sql import small_engine
 
                 self._database = small_engine()
             return self._database

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainette.files.names import INPUT_NODE
 from chainette.files.schema import Column, columns_in_csv, schema_layout
-from chainette.files.table_query import Row, TableColumn, TableInfo
+from chainette.files.tables.query import Row, TableColumn, TableInfo
 
 _KINDS = {
     "string": "text",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from chainette.files.json_text import encode
-from chainette.files.table_parts import Columns
-from chainette.files.table_predicates import FieldSql, either_case
-from chainette.files.table_query import Path
+from chainette.files.tables.parts import Columns
+from chainette.files.tables.predicates import FieldSql, either_case
+from chainette.files.tables.query import Path
 
 _IN_TIMES = frozenset("0123456789tTzZ:-+.")
 
